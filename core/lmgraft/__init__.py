@@ -1,0 +1,1 @@
+"""lmgraft builds language models from parts."""

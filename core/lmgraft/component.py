@@ -1,0 +1,135 @@
+"""What a plugin hands to core: a ``Component`` (strings and a config class) and the config class itself.
+
+This module is all that a plugin's light module needs to import; it imports nothing heavy and must stay so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from lmgraft.errors import Problem
+
+if TYPE_CHECKING:
+    from lmgraft.recipe import Recipe
+
+__all__ = [
+    "MISSING",
+    "Component",
+    "ComponentConfig",
+    "StageConfig",
+    "execution",
+    "from_stage",
+    "is_execution",
+    "result_fields",
+    "slot",
+    "slots",
+]
+
+T = TypeVar("T")
+
+#: A field without a default: the recipe or the command line must set it. (OmegaConf's own mark for the same thing.)
+MISSING: Any = "???"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component(Generic[T]):
+    """One part behind a seam, described without importing it."""
+
+    name: str
+    """The name in recipes; equal to the name of the entry point that promises it."""
+    target: str
+    """Where the class lies, ``"package.module:Class"``; imported when a run builds the part. Called with the config."""
+    config: type[ComponentConfig]
+    """A dataclass; its fields are the part's settings in a recipe."""
+    summary: str
+    """One line for ``lmgraft plugins list``, at most 72 characters."""
+    api: int = 1
+    """The version of the seam's protocol that the part was written for."""
+    requires: tuple[str, ...] = ()
+    """PEP 508 requirements beyond the distribution's own; checked before the target is imported."""
+    revision: int = 1
+    """Raise it when the same config gives other results: it is part of the action key."""
+
+
+@dataclass
+class ComponentConfig:
+    """Base of every part's settings.
+
+    Fields are plain values, ``Enum``, ``list``, ``dict`` or nested dataclasses (OmegaConf knows no ``Literal``).
+    A field counts as ``result`` (it decides what comes out and so is part of the action key) unless it is declared
+    with :func:`execution`.
+    """
+
+    part: str = ""
+    """The component's name, filled in when the recipe is composed; never set by hand."""
+
+    def needs(self) -> frozenset[str]:
+        """What this part needs of its neighbours: the other parts of its stage and everything upstream of it."""
+        return frozenset()
+
+    def provides(self) -> frozenset[str]:
+        """What this part offers to its neighbours, in the same vocabulary (``"columns:text"``, ``"decoder_spec"``)."""
+        return frozenset()
+
+    def check(self) -> Iterator[Problem | str]:
+        """Yields every problem of the values themselves, not only the first. A string becomes the cause."""
+        yield from ()
+
+    def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
+        """Yields every problem that shows only beside other parts; ``stage`` is the stage this part serves."""
+        yield from ()
+
+
+@dataclass
+class StageConfig(ComponentConfig):
+    """Base of a stage's settings: its kind, its own fields, its slots for parts and its input stages."""
+
+    kind: str = ""
+    """The kind of stage, filled in when the recipe is composed."""
+
+
+def execution(default: Any = dataclasses.MISSING, *, default_factory: Any = dataclasses.MISSING) -> Any:
+    """A field that changes how work is done and never what comes out (workers, cadence, paths): outside the key."""
+    if default_factory is not dataclasses.MISSING:
+        return field(default_factory=default_factory, metadata={"execution": True})
+    if default is dataclasses.MISSING:
+        default = MISSING
+    return field(default=default, metadata={"execution": True})
+
+
+def slot(seam: str, *, optional: bool = False, execution: bool = False) -> Any:
+    """A stage field that takes one part of ``seam``; an ``execution`` slot (a layout) stays out of the key."""
+    metadata = {"slot": seam, "many": False, "optional": optional, "execution": execution}
+    return field(default=None, metadata=metadata)
+
+
+def slots(seam: str, *, optional: bool = True) -> Any:
+    """A stage field that takes any number of parts of ``seam``, in the recipe's order, each under its own name."""
+    return field(default_factory=dict, metadata={"slot": seam, "many": True, "optional": optional})
+
+
+def from_stage(*artifacts: str, default: Any = MISSING, optional: bool = False) -> Any:
+    """A stage field that names the stage (or list of stages) whose artifact, of one of these kinds, is the input."""
+    metadata = {"input": artifacts, "optional": optional}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def is_execution(spec: dataclasses.Field[Any]) -> bool:
+    return bool(spec.metadata.get("execution", False))
+
+
+def result_fields(config: ComponentConfig) -> dict[str, Any]:
+    """The values that belong in an action key: no execution fields, no slots, no input names, no bookkeeping."""
+    return {
+        spec.name: getattr(config, spec.name)
+        for spec in dataclasses.fields(config)
+        if spec.name not in ("part", "kind")
+        and not is_execution(spec)
+        and "slot" not in spec.metadata
+        and "input" not in spec.metadata
+    }

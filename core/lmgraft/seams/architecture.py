@@ -1,0 +1,135 @@
+"""Seam ``architecture``: what the model is.
+
+Rules
+- ``build`` on ``"meta"`` allocates nothing. Parameter names are those of the Hugging Face class that ``hub_config``
+  names, so the state dict *is* the exchange format.
+- The module's ``forward`` is the only entry: the head is inside, and nothing calls an inner module (that would leave
+  DDP's gradients unsynchronised without a word).
+- Causal: outputs at position t depend on tokens <= t of the same segment only. Padding and packing change nothing.
+- The module computes what is asked for and nothing else; logits never leave it, except the last position's for
+  generation (``next_logits``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["ASKS", "Architecture", "DecoderSpec", "Outputs", "Role", "TensorRole"]
+
+#: What an objective may ask of every position. ``next_logits`` is for generation only and no objective's business.
+ASKS = frozenset({"logprob", "logsumexp", "entropy", "vocab_mean", "greedy", "value", "next_logits"})
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What was asked for, float32 unless said otherwise. B sequences, T positions, V vocabulary entries."""
+
+    logprob: torch.Tensor | None = None
+    """(B, T) natural log-probability of ``targets`` (B, T); or (B, T, K) for targets (B, T, K)."""
+    logsumexp: torch.Tensor | None = None
+    """(B, T) log of the softmax's denominator."""
+    entropy: torch.Tensor | None = None
+    """(B, T) nats."""
+    vocab_mean: torch.Tensor | None = None
+    """(B, T) mean log-probability over the vocabulary (label smoothing)."""
+    greedy: torch.Tensor | None = None
+    """(B, T) bool: is the target the argmax."""
+    value: torch.Tensor | None = None
+    """(B, T) scalar head."""
+    next_logits: torch.Tensor | None = None
+    """(B, V) logits after the last position."""
+    cache: Any = None
+    """Keys and values so far, opaque to all but the module."""
+    model_losses: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Losses that the model itself brings, such as expert balance: scalars, per microbatch."""
+
+
+class Role(Enum):
+    """What a weight does, for initializers and optimizer groups."""
+
+    EMBEDDING = "embedding"
+    POSITION = "position"
+    HEAD = "head"
+    NORM = "norm"
+    QUERY = "query"
+    KEY = "key"
+    VALUE = "value"
+    ATTENTION_OUT = "attention_out"
+    MLP_IN = "mlp_in"
+    MLP_GATE = "mlp_gate"
+    MLP_OUT = "mlp_out"
+    BIAS = "bias"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRole:
+    role: Role
+    layer: int | None = None
+    """0 .. layers - 1, or None outside the stack."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderSpec:
+    """Sizes and switches of a standard decoder, from which another engine builds the same model."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    mlp: int
+    context: int
+    norm: str = "rmsnorm"
+    """``rmsnorm``, ``layernorm`` or ``none``."""
+    norm_eps: float = 1e-5
+    activation: str = "silu"
+    gated: bool = True
+    positions: str = "rope"
+    """``rope``, ``learned``, ``alibi`` or ``none``."""
+    rope_theta: float = 10_000.0
+    bias: bool = False
+    tied: bool = False
+    parallel_block: bool = False
+    experts: int = 0
+    experts_per_token: int = 0
+
+
+@runtime_checkable
+class Architecture(Protocol):
+    def build(self, vocab_size: int, device: str = "meta") -> nn.Module:
+        """A module whose ``forward(tokens, positions=None, segments=None, targets=None, asks=(), cache=None)`` gives
+        :class:`Outputs`.
+
+        ``tokens`` (B, T) int64; ``positions`` (B, T) int64, by default 0, 1, 2 ...; ``segments`` (B, T) int64, tokens
+        of different segments do not see one another, -1 marks padding, None means one segment; ``targets`` (B, T) or
+        (B, T, K) int64, negative where nothing is asked (its log-probability is 0).
+        """
+        ...
+
+    def role(self, name: str) -> TensorRole:
+        """What the parameter of this name does."""
+        ...
+
+    def flops(self, seq_len: int) -> float:
+        """Training FLOPs a token (forward and backward) at this sequence length, attention and head included."""
+        ...
+
+    def context(self) -> int:
+        """The longest sequence it is made for."""
+        ...
+
+    def hub_config(self, vocab_size: int) -> dict[str, Any]:
+        """The ``config.json`` of the Hugging Face class with the same names and the same logits."""
+        ...
+
+    def spec(self) -> DecoderSpec | None:
+        """For standard decoders; None otherwise."""
+        ...

@@ -1,0 +1,70 @@
+"""Seam ``data_source``: where documents come from.
+
+A source cuts what it has into *units* (a file, a byte range, a WARC, a hub shard) and reads one unit from an offset.
+Core hands the units to workers and keeps the cursors, so disjointness, exhaustiveness and resuming hold by
+construction for any number of workers.
+
+Rules
+- ``units()`` is deterministic: the same input gives the same units in the same order.
+- A unit's ``id`` names it within its source and holds no absolute path, so that a moved folder is the same input.
+- What a unit holds is pinned: by ``path`` (core takes the file's sha256) or by ``digest`` (a hub commit, a hash).
+- ``read(unit, n)`` yields exactly what ``read(unit, 0)`` yields after its first ``n`` documents.
+- Bad input raises :class:`lmgraft.errors.UserError` naming the file and the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+__all__ = ["DataSource", "Document", "Unit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document. Exactly one of ``text``, ``messages`` or ``prompt``/``chosen``/``rejected`` is filled."""
+
+    id: str
+    """Unique within its source; core prefixes the source's name."""
+    text: str | None = None
+    messages: Sequence[Mapping[str, Any]] | None = None
+    prompt: str | None = None
+    chosen: str | None = None
+    rejected: str | None = None
+    group: str = ""
+    """Documents of one group (a file, a site, a conversation tree) are never split between training and held-out."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else is known, JSON values only."""
+
+    def length(self) -> int:
+        """UTF-8 bytes of all its text."""
+        parts = [self.text, self.prompt, self.chosen, self.rejected]
+        parts += [str(message.get("content") or "") for message in self.messages or ()]
+        return sum(len(part.encode("utf-8", "surrogatepass")) for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A piece of a source that one worker reads."""
+
+    id: str
+    path: str | None = None
+    """The file it is read from; its content digest becomes part of the action key."""
+    digest: str | None = None
+    """Where there is no single file: what pins the content."""
+    start: int = 0
+    end: int | None = None
+    size: int = 0
+    """Bytes, as far as known beforehand: for progress only."""
+
+
+@runtime_checkable
+class DataSource(Protocol):
+    def units(self) -> list[Unit]:
+        """All units, in a fixed order."""
+        ...
+
+    def read(self, unit: Unit, offset: int) -> Iterator[Document]:
+        """The documents of ``unit`` after its first ``offset``, in a fixed order."""
+        ...

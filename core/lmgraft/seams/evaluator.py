@@ -1,0 +1,49 @@
+"""Seam ``evaluator``: what is measured.
+
+An evaluator sees a :class:`~lmgraft.seams.parallelism.ModelHandle`, never a module, so it runs under any layout.
+
+Rules
+- Deterministic: neither batch size nor layout changes a score.
+- A score carries what is needed to compare it with another (unit, number of items, settings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from lmgraft.seams.data_source import Document
+from lmgraft.seams.parallelism import ModelHandle
+from lmgraft.seams.tokenizer import TextTokenizer
+
+__all__ = ["EvaluationData", "Evaluator", "Score"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    name: str
+    value: float
+    unit: str = ""
+    higher_is_better: bool = True
+    reference: bool = False
+    """True for a figure beside the model's, such as gzip's on the same text."""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values: number of items, settings, a hash of the prompts."""
+
+
+class EvaluationData(Protocol):
+    """The corpora that the stage was given."""
+
+    def documents(self, split: str) -> Iterator[Document]:
+        """The documents of ``"train"`` or ``"validation"``, in corpus order."""
+        ...
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    def run(
+        self, handle: ModelHandle, tokenizer: TextTokenizer, *, data: EvaluationData, limit: int | None
+    ) -> list[Score]:
+        """``limit`` caps the number of items; None takes all."""
+        ...

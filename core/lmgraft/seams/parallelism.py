@@ -1,0 +1,167 @@
+"""Seam ``parallelism``: how a model is laid out over devices and stepped.
+
+A parallelism part launches ranks (or joins those of torchrun or SLURM) and makes an :class:`Engine` on each. The
+training loop knows engines, not models.
+
+Rules
+- ``Engine.data`` is (rank, size) among the ranks that read different data; tensor and pipeline peers read the same.
+- ``forward_backward`` returns equal statistics on every rank.
+- After ``forward_backward`` exactly one of ``apply`` or ``discard`` is called.
+- Weights start the same in every layout: each canonical tensor is initialised from (seed, name) alone.
+- Checkpoints are of canonical, unfused, unsharded tensors: any layout loads any other's.
+- Padded vocabulary columns count as minus infinity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from lmgraft.seams.architecture import Architecture, Outputs
+from lmgraft.seams.initializer import Initializer
+from lmgraft.seams.objective import Batch, Objective
+from lmgraft.seams.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Completion", "Engine", "EnginePlan", "ModelHandle", "Parallelism", "Sampling", "Scored", "StepStats"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepStats:
+    """Statistics of one step, equal on every rank."""
+
+    loss: float
+    """Sum over terms of sum / total."""
+    grad_norm: float
+    """Global L2 norm before clipping; ``nan`` or ``inf`` where the step is unusable."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class EnginePlan:
+    """All that an engine needs in order to build, start and step a model."""
+
+    architecture: Architecture
+    vocab_size: int
+    device: str
+    """``cpu``, ``cuda`` or ``mps``."""
+    precision: str
+    """``float32`` or ``bfloat16`` (weights and optimizer state stay float32)."""
+    seed: int
+    weights: Path | None = None
+    """A Hugging Face model folder to start from; None: the initializer's weights."""
+    initializer: Initializer | None = None
+    objective: Objective | None = None
+    """None: the engine only scores and generates."""
+    optimizer: Optimizer | None = None
+    clip: float | None = None
+    """Gradients are scaled to this global norm at most."""
+    compile: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Per predicted token, in order: its natural log-probability and whether it was the argmax."""
+
+    logprobs: list[float]
+    greedy: list[bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How to draw tokens. ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 switch those off."""
+
+    max_new_tokens: int = 128
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    stop_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    ids: list[int]
+    finished: bool
+    """True where a stop id ended it, False where the limit did."""
+
+
+@runtime_checkable
+class ModelHandle(Protocol):
+    """A model to ask, under any layout. Evaluators and text generation see this, never a module."""
+
+    @property
+    def context(self) -> int:
+        """The longest sequence it takes."""
+        ...
+
+    def score(self, requests: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Scored]:
+        """For each (prefix, continuation) the continuation's tokens, given all before them; results in order.
+
+        Prefix and continuation together are at most ``context + 1`` ids (the last is predicted, never read); the
+        prefix holds at least one id.
+        """
+        ...
+
+    def generate(self, prompt: Sequence[int], sampling: Sampling) -> Iterator[int]:
+        """Token by token. Deterministic for one seed on one device."""
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    @property
+    def data(self) -> tuple[int, int]:
+        """(rank, size) among the ranks that read different data."""
+        ...
+
+    @property
+    def main(self) -> bool:
+        """True on exactly one rank: the one that writes files."""
+        ...
+
+    def forward_backward(self, microbatches: Sequence[Batch]) -> StepStats: ...
+
+    def apply(self, lr: float) -> None:
+        """Clips, steps the optimizer with this learning rate and zeroes the gradients."""
+        ...
+
+    def discard(self) -> None:
+        """Zeroes the gradients without a step."""
+        ...
+
+    def score(self, batches: Iterator[Batch], asks: frozenset[str]) -> Iterator[tuple[Batch, Outputs]]:
+        """Forward only."""
+        ...
+
+    def handle(self) -> ModelHandle: ...
+
+    def save(self, folder: Path) -> None:
+        """Writes ``model.safetensors`` and ``optimizer.safetensors``; core makes the folder atomic."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Restores what ``save`` wrote, under this or another layout."""
+        ...
+
+    def export(self, folder: Path) -> None:
+        """Writes ``config.json``, ``generation_config.json`` and ``model.safetensors`` in Hugging Face form."""
+        ...
+
+    def parameters(self) -> Mapping[str, torch.Size]:
+        """Canonical names and shapes."""
+        ...
+
+
+@runtime_checkable
+class Parallelism(Protocol):
+    def launch(self, work: Callable[[Callable[[EnginePlan], Engine]], None]) -> None:
+        """Calls ``work(make_engine)`` on every rank and returns when all are done.
+
+        ``work`` is picklable and talks to the parent through files only. One process: calls it in place.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The kinds of stage that core brings: corpus, tokenizer, tokens, train, evaluate."""

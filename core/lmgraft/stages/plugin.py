@@ -1,0 +1,218 @@
+"""Core's own kinds of stage, offered the way a plugin offers them: settings and strings, nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from lmgraft.component import MISSING, Component, StageConfig, execution, from_stage, slot, slots
+
+__all__ = [
+    "STAGES",
+    "CorpusStage",
+    "EvaluateStage",
+    "Precision",
+    "Sample",
+    "TokenizerStage",
+    "TokensStage",
+    "TrainStage",
+]
+
+
+class Precision(Enum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+@dataclass
+class CorpusStage(StageConfig):
+    """Reads sources, applies filters, holds out whole groups: Parquet shards and the funnel."""
+
+    sources: dict[str, Any] = slots("data_source", optional=False)
+    fallback: list[str] = field(default_factory=list)
+    """Sources that are read only when no other source has been pointed at anything (its config's ``ready()``)."""
+    filters: dict[str, Any] = slots("filter")
+    max_bytes: int | None = None
+    """Take documents, whole files in a seeded order, until this many bytes of text; None takes all."""
+    validation_bytes: int = 0
+    """Hold out whole groups (files) until at least this many bytes of text; 0 holds out nothing."""
+    shard_bytes: int = 128 << 20
+    """Text bytes of a Parquet shard."""
+    workers: int = execution(0)
+    """Processes; 0 takes one per processor core."""
+    memory_mb: int = execution(512)
+    """Memory for sorting what corpus-wise filters spool to disk."""
+
+    def check(self) -> Iterator[str]:
+        if self.validation_bytes < 0:
+            yield f"validation_bytes is {self.validation_bytes}; it counts bytes and cannot be negative"
+        if self.max_bytes is not None and self.max_bytes < 1:
+            yield f"max_bytes is {self.max_bytes}; it must be at least 1, or null for everything"
+        if self.shard_bytes < 1 << 10:
+            yield f"shard_bytes is {self.shard_bytes}; a shard holds at least 1024 bytes"
+        if self.workers < 0:
+            yield f"workers is {self.workers}; 0 takes one per core, otherwise at least 1"
+        if self.memory_mb < 16:
+            yield f"memory_mb is {self.memory_mb}; sorting needs at least 16"
+        for name in self.fallback:
+            if name not in self.sources:
+                yield f"fallback names {name!r}, which is not among the sources ({', '.join(self.sources)})"
+
+
+@dataclass
+class TokenizerStage(StageConfig):
+    """Trains (or loads, or extends) a tokenizer on the training documents."""
+
+    tokenizer: Any = slot("tokenizer")
+    corpus: str = from_stage("corpus", default="corpus")
+    sample_bytes: int = 200 << 20
+    """Text that the vocabulary is learnt from: documents spread evenly over the corpus up to this many bytes."""
+
+    def check(self) -> Iterator[str]:
+        if self.sample_bytes < 1:
+            yield f"sample_bytes is {self.sample_bytes}; it must be at least 1"
+
+
+@dataclass
+class TokensStage(StageConfig):
+    """Encodes a corpus into Megatron's .bin/.idx, one pair of files a split."""
+
+    corpus: str = from_stage("corpus", default="corpus")
+    tokenizer: str = from_stage("tokenizer", default="tokenizer")
+    workers: int = execution(0)
+    """Threads of the tokenizer; 0 takes one per processor core."""
+
+    def check(self) -> Iterator[str]:
+        if self.workers < 0:
+            yield f"workers is {self.workers}; 0 takes one per core, otherwise at least 1"
+
+
+@dataclass
+class TrainStage(StageConfig):
+    """Trains a model; the artifact is a Hugging Face model folder."""
+
+    architecture: Any = slot("architecture")
+    objective: Any = slot("objective")
+    optimizer: Any = slot("optimizer")
+    schedule: Any = slot("schedule")
+    initializer: Any = slot("initializer", optional=True)
+    """How weights start; not needed where ``model`` names a stage to start from."""
+    parallelism: Any = slot("parallelism", execution=True)
+    data: str = from_stage("tokens", default="tokens")
+    model: str | None = from_stage("model", default=None, optional=True)
+    """The stage whose model to start from; null starts from the initializer."""
+    steps: int = MISSING
+    """Optimizer steps."""
+    batch: int = 16
+    """Sequences a step, over all devices."""
+    seq_len: int = 256
+    """Tokens a sequence."""
+    clip: float | None = 1.0
+    """Largest global gradient norm; null does not clip."""
+    precision: Precision = Precision.auto
+    """float32, bfloat16, or auto: bfloat16 on CUDA and on processors with AMX."""
+    seed: int | None = None
+    """Null takes the run's."""
+    skip_nonfinite: int = 10
+    """Steps in a row with a gradient that is not finite that are skipped before the run stops."""
+    micro_batch: int | None = execution(None)
+    """Sequences in one forward pass; null takes the whole share of a device."""
+    log_every: int = execution(1)
+    """Steps between rows of metrics.jsonl."""
+    validate_every: int = execution(0)
+    """Steps between validations; 0 validates at the end only. The first step and the last are always included."""
+    validation_tokens: int = execution(65_536)
+    """Held-out tokens in a validation while training; the evaluate stage takes all."""
+    checkpoint_every: int = execution(0)
+    """Steps between checkpoints; 0 picks a cadence of about a minute."""
+    keep_checkpoints: int = execution(2)
+    """The last so many are kept while the stage is at work."""
+    compile: bool = execution(False)
+    """torch.compile the model."""
+
+    def check(self) -> Iterator[str]:
+        for name in ("steps", "batch", "seq_len", "log_every", "keep_checkpoints", "skip_nonfinite"):
+            if getattr(self, name) < 1:
+                yield f"{name} is {getattr(self, name)}; it must be at least 1"
+        for name in ("validate_every", "checkpoint_every", "validation_tokens"):
+            if getattr(self, name) < 0:
+                yield f"{name} is {getattr(self, name)}; it must be at least 0"
+        if self.clip is not None and self.clip <= 0:
+            yield f"clip is {self.clip}; it must be above 0, or null for no clipping"
+        if self.micro_batch is not None and self.micro_batch < 1:
+            yield f"micro_batch is {self.micro_batch}; it must be at least 1, or null"
+        if self.model is None and self.initializer is None:
+            yield "neither model nor initializer is set: the weights must start from something"
+
+
+@dataclass
+class Sample:
+    """Text that the finished model writes, for the report and the table at the end."""
+
+    prompts: list[str] = field(default_factory=list)
+    max_new_tokens: int = 96
+    temperature: float = 0.7
+    top_k: int = 0
+    top_p: float = 0.95
+
+
+@dataclass
+class EvaluateStage(StageConfig):
+    """Scores models and lets them write: scores.json and samples.json."""
+
+    evaluators: dict[str, Any] = slots("evaluator", optional=False)
+    parallelism: Any = slot("parallelism", execution=True)
+    models: list[str] = from_stage("model", default=["pretrain"])
+    corpus: str | None = from_stage("corpus", default="corpus", optional=True)
+    limit: int | None = None
+    """Items an evaluator takes at most; null takes all."""
+    precision: Precision = Precision.auto
+    sample: Sample = field(default_factory=Sample)
+
+    def check(self) -> Iterator[str]:
+        if self.limit is not None and self.limit < 1:
+            yield f"limit is {self.limit}; it must be at least 1, or null for everything"
+        if not self.models:
+            yield "models is empty; name at least one stage that makes a model"
+        if self.sample.temperature < 0:
+            yield f"sample.temperature is {self.sample.temperature}; it must be at least 0 (0 is greedy)"
+        if not 0 < self.sample.top_p <= 1:
+            yield f"sample.top_p is {self.sample.top_p}; it must be in (0, 1]"
+
+
+#: Raise a kind's revision when its code gives other bytes for the same config: every key of that kind changes.
+STAGES: tuple[Component[Any], ...] = (
+    Component(
+        name="corpus",
+        target="lmgraft.stages.corpus:Corpus",
+        config=CorpusStage,
+        summary="Sources through filters to Parquet shards, with a funnel",
+    ),
+    Component(
+        name="tokenizer",
+        target="lmgraft.stages.tokenizer:TrainTokenizer",
+        config=TokenizerStage,
+        summary="A tokenizer learnt from a corpus",
+    ),
+    Component(
+        name="tokens",
+        target="lmgraft.stages.tokens:Tokens",
+        config=TokensStage,
+        summary="A corpus encoded and packed as Megatron .bin/.idx",
+    ),
+    Component(
+        name="train",
+        target="lmgraft.stages.train:Train",
+        config=TrainStage,
+        summary="Steps an objective; a Hugging Face model folder",
+    ),
+    Component(
+        name="evaluate",
+        target="lmgraft.stages.evaluate:Evaluate",
+        config=EvaluateStage,
+        summary="Scores and samples of models, in one table",
+    ),
+)
