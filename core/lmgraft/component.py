@@ -74,6 +74,10 @@ class ComponentConfig:
         """What this part offers to its neighbours, in the same vocabulary (``"columns:text"``, ``"decoder_spec"``)."""
         return frozenset()
 
+    def ready(self) -> bool:
+        """For data sources: has this one been pointed at anything? A source that is not ready yields to a fallback."""
+        return True
+
     def check(self) -> Iterator[Problem | str]:
         """Yields every problem of the values themselves, not only the first. A string becomes the cause."""
         yield from ()
