@@ -8,9 +8,9 @@ from enum import Enum
 from typing import Any
 
 from lmgraft.component import MISSING, Component, StageConfig, execution, from_stage, slot, slots
+from lmgraft.hookspecs import hookimpl
 
 __all__ = [
-    "STAGES",
     "CorpusStage",
     "EvaluateStage",
     "Precision",
@@ -183,36 +183,38 @@ class EvaluateStage(StageConfig):
             yield f"sample.top_p is {self.sample.top_p}; it must be in (0, 1]"
 
 
-#: Raise a kind's revision when its code gives other bytes for the same config: every key of that kind changes.
-STAGES: tuple[Component[Any], ...] = (
-    Component(
-        name="corpus",
-        target="lmgraft.stages.corpus:Corpus",
-        config=CorpusStage,
-        summary="Sources through filters to Parquet shards, with a funnel",
-    ),
-    Component(
-        name="tokenizer",
-        target="lmgraft.stages.tokenizer:TrainTokenizer",
-        config=TokenizerStage,
-        summary="A tokenizer learnt from a corpus",
-    ),
-    Component(
-        name="tokens",
-        target="lmgraft.stages.tokens:Tokens",
-        config=TokensStage,
-        summary="A corpus encoded and packed as Megatron .bin/.idx",
-    ),
-    Component(
-        name="train",
-        target="lmgraft.stages.train:Train",
-        config=TrainStage,
-        summary="Steps an objective; a Hugging Face model folder",
-    ),
-    Component(
-        name="evaluate",
-        target="lmgraft.stages.evaluate:Evaluate",
-        config=EvaluateStage,
-        summary="Scores and samples of models, in one table",
-    ),
-)
+@hookimpl
+def lmgraft_stage() -> list[Component[Any]]:
+    # Raise a kind's revision when its code gives other bytes for the same config: every key of that kind changes.
+    return [
+        Component(
+            name="corpus",
+            target="lmgraft.stages.corpus:Corpus",
+            config=CorpusStage,
+            summary="Sources through filters to Parquet shards, with a funnel",
+        ),
+        Component(
+            name="tokenizer",
+            target="lmgraft.stages.tokenizer:TrainTokenizer",
+            config=TokenizerStage,
+            summary="A tokenizer learnt from a corpus",
+        ),
+        Component(
+            name="tokens",
+            target="lmgraft.stages.tokens:Tokens",
+            config=TokensStage,
+            summary="A corpus encoded and packed as Megatron .bin/.idx",
+        ),
+        Component(
+            name="train",
+            target="lmgraft.stages.train:Train",
+            config=TrainStage,
+            summary="Steps an objective; a Hugging Face model folder",
+        ),
+        Component(
+            name="evaluate",
+            target="lmgraft.stages.evaluate:Evaluate",
+            config=EvaluateStage,
+            summary="Scores and samples of models, in one table",
+        ),
+    ]

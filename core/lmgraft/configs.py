@@ -1,0 +1,212 @@
+"""Where Hydra's configs come from: parts from metadata, recipes and conf/ from installed files, a recipe by its path.
+
+No local file shadows an installed name: the installed catalogue is asked first, and a file given by path is reachable
+under one reserved name only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from lmgraft import paths, table, untrusted
+from lmgraft.component import ComponentConfig
+from lmgraft.errors import Problem, UserError
+from lmgraft.version import DOORS, SEAMS
+
+__all__ = ["PRIMARY", "Catalogue", "FolderCatalogue", "Found", "InstalledCatalogue", "read_yaml"]
+
+#: The name under which a recipe given by path is the primary config.
+PRIMARY = "__recipe__"
+RECIPES = "recipes"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One config: a file's content or a part's typed settings."""
+
+    origin: str
+    content: Any = None
+    package: str | None = None
+    part: tuple[str, str, type[ComponentConfig]] | None = None
+    """(seam, name, settings)."""
+
+
+class Catalogue(Protocol):
+    """Paths are Hydra's: ``group/name`` without suffix, ``""`` is the root."""
+
+    def is_group(self, path: str) -> bool: ...
+
+    def is_config(self, path: str) -> bool: ...
+
+    def children(self, path: str) -> tuple[set[str], set[str]]:
+        """(groups, configs) directly below."""
+        ...
+
+    def load(self, path: str) -> Found | None: ...
+
+
+class InstalledCatalogue:
+    """Parts, the recipes and conf/ of every installed distribution, and the configs that plugins ship."""
+
+    def is_group(self, path: str) -> bool:
+        if path in ("", RECIPES) or path in (*SEAMS, *DOORS):
+            return True
+        return any((root / path).is_dir() for root in _roots(path))
+
+    def is_config(self, path: str) -> bool:
+        seam, _, name = path.partition("/")
+        if table.select(seam, name):
+            return True
+        if seam == RECIPES:
+            return name in paths.recipe_files()
+        return self._file(path) is not None
+
+    def children(self, path: str) -> tuple[set[str], set[str]]:
+        groups: set[str] = set()
+        names = {row.name for row in table.rows() if row.seam == path}
+        if path == "":
+            groups = {RECIPES, *SEAMS, *DOORS}
+        if path == RECIPES:
+            names |= set(paths.recipe_files())
+        for root in _roots(path):
+            below = root / path
+            if below.is_dir():
+                groups |= {item.name for item in below.iterdir() if item.is_dir() and not item.name.startswith(("_", "."))}
+                names |= {item.stem for item in below.iterdir() if item.suffix in (".yaml", ".yml")}
+        return groups, names
+
+    def load(self, path: str) -> Found | None:
+        seam, _, name = path.partition("/")
+        if table.select(seam, name):
+            from lmgraft.registry import registry
+
+            component = registry().get(seam, name).component
+            return Found(origin=f"{seam}/{name}", part=(seam, name, component.config))
+        if seam == RECIPES and name in paths.recipe_files():
+            file, _ = paths.recipe_files()[name]
+            content, _ = read_yaml(file)
+            return Found(str(file), _absolute(content), "_global_")
+        file_found = self._file(path)
+        if file_found is None:
+            return None
+        content, package = read_yaml(file_found)
+        return Found(str(file_found), content, package)
+
+    def _file(self, path: str) -> Path | None:
+        for root in _roots(path):
+            for suffix in (".yaml", ".yml"):
+                file = root / f"{path}{suffix}"
+                if file.is_file():
+                    return file
+        return None
+
+
+class FolderCatalogue:
+    """One recipe file, served as :data:`PRIMARY`, and the configs in its folder (``.yml`` works as ``.yaml`` does)."""
+
+    def __init__(self, recipe: Path) -> None:
+        self._recipe = recipe
+        self._root = recipe.parent.resolve()
+
+    def is_group(self, path: str) -> bool:
+        return path == "" or (not _reserved(path) and self._inside(self._root / path, directory=True))
+
+    def is_config(self, path: str) -> bool:
+        return path == PRIMARY or self._file(path) is not None
+
+    def children(self, path: str) -> tuple[set[str], set[str]]:
+        below = self._root / path
+        if _reserved(path) or not below.is_dir():
+            return set(), set()
+        groups = {item.name for item in below.iterdir() if item.is_dir() and not item.name.startswith(".")}
+        return groups, {item.stem for item in below.iterdir() if item.suffix in (".yaml", ".yml")}
+
+    def load(self, path: str) -> Found | None:
+        file = self._recipe if path == PRIMARY else self._file(path)
+        if file is None:
+            return None
+        content, package = read_yaml(file)
+        return Found(str(file), content, package)
+
+    def _file(self, path: str) -> Path | None:
+        if not path or _reserved(path):
+            return None
+        for suffix in (".yaml", ".yml"):
+            file = self._root / f"{path}{suffix}"
+            if self._inside(file, directory=False):
+                return file
+        return None
+
+    def _inside(self, place: Path, *, directory: bool) -> bool:
+        # resolve() follows links, so neither `..` nor a link leads out of the recipe's folder.
+        real = place.resolve()
+        if real != self._root and self._root not in real.parents:
+            return False
+        return real.is_dir() if directory else real.is_file()
+
+
+def read_yaml(file: Path) -> tuple[Any, str | None]:
+    """(content, package) of a YAML file, judged by :mod:`lmgraft.untrusted` before anything acts on it."""
+    import yaml
+    from hydra.plugins.config_source import ConfigSource
+    from omegaconf._utils import get_yaml_loader
+
+    try:
+        if file.stat().st_size > untrusted.MAX_BYTES:
+            raise UserError(Problem(f"{file} is refused", "the file is over 1 MiB", "a recipe is a few kilobytes"))
+        text = file.read_text(encoding="utf-8")
+        # OmegaConf's loader is PyYAML's safe loader that also refuses a key given twice.
+        content = yaml.load(text, Loader=get_yaml_loader())  # noqa: S506
+    except OSError as error:
+        raise UserError(Problem(f"{file} cannot be read", str(error), "check the path and its permissions")) from error
+    except UnicodeDecodeError as error:
+        cause = f"it is not UTF-8: {error.reason} at byte {error.start}"
+        raise UserError(Problem(f"{file} cannot be read", cause, "save the file as UTF-8")) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(Problem(f"{file} is no valid YAML", str(error) or "nested too deep", "mend the line named above")) from error
+    header = ConfigSource._get_header_dict(text[:512])
+    problems = list(untrusted.judge(content, str(file), header, text))
+    if problems:
+        raise UserError(problems)
+    return content, header.get("package")
+
+
+def _reserved(path: str) -> bool:
+    """Names that a local file never answers for: Hydra's own, and the installed recipes."""
+    return path.split("/")[0] in ("hydra", RECIPES)
+
+
+@lru_cache(maxsize=64)
+def _roots(path: str) -> tuple[Path, ...]:
+    """Folders of installed config files: conf/ first, then those of the plugins that have a part at this seam."""
+    seam = path.split("/")[0]
+    found = [paths.conf_dir()]
+    for row in table.rows():
+        if row.seam == seam:
+            place = table.location(row)
+            if place is not None and (place / "conf").is_dir() and place / "conf" not in found:
+                found.append(place / "conf")
+    return tuple(found)
+
+
+def _absolute(content: Any) -> Any:
+    """An installed recipe sits in the group ``recipes``, where Hydra would look for its groups below ``recipes/``."""
+    if not isinstance(content, dict) or not isinstance(content.get("defaults"), list):
+        return content
+    return {**content, "defaults": [_rooted(entry) for entry in content["defaults"]]}
+
+
+def _rooted(entry: Any) -> Any:
+    if isinstance(entry, str):
+        return entry if entry.startswith(("/", "_")) else f"/{entry}"
+    if isinstance(entry, dict):
+        return {_rooted_key(str(key)): value for key, value in entry.items()}
+    return entry
+
+
+def _rooted_key(key: str) -> str:
+    *words, group = key.split()
+    return " ".join([*words, group if group.startswith("/") else f"/{group}"])

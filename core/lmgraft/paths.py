@@ -1,0 +1,56 @@
+"""Where conf/ and recipes/ lie: in the checkout if there is one, otherwise in the installed wheel."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+__all__ = ["cache_dir", "conf_dir", "recipe_files"]
+
+
+def _data(name: str) -> Path:
+    # An editable install leaves stale copies under _data in site-packages, so the checkout comes first.
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / "pyproject.toml").is_file() and (checkout / name).is_dir():
+        return checkout / name
+    return Path(__file__).resolve().parent / "_data" / name
+
+
+def conf_dir() -> Path:
+    return _data("conf")
+
+
+@lru_cache(maxsize=1)
+def recipe_files() -> dict[str, tuple[Path, str]]:
+    """Installed recipes: name -> (file, distribution). Third parties ship theirs under ``lmgraft.recipes``.
+
+    The entry point's value is a package; its folder's YAML files are the recipes. Nothing is imported.
+    """
+    found = {path.stem: (path, "lmgraft") for path in sorted(_data("recipes").glob("*.yaml"))}
+    from importlib import metadata
+    from importlib.util import find_spec
+
+    for point in metadata.entry_points(group="lmgraft.recipes"):
+        top, _, inner = point.value.partition(".")
+        spec = find_spec(top)
+        if spec is None or not spec.submodule_search_locations:
+            continue
+        folder = Path(next(iter(spec.submodule_search_locations))).joinpath(*inner.split(".") if inner else ())
+        distribution = point.dist.name if point.dist else top
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, (path, distribution))
+    return found
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for lmgraft: ``LMGRAFT_CACHE``, else the platform's own place."""
+    named = os.environ.get("LMGRAFT_CACHE")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "lmgraft"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "lmgraft"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lmgraft"

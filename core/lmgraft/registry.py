@@ -1,0 +1,272 @@
+"""The guarded registry: imports one light module at a time, checks what it says, rolls back on failure.
+
+pluggy's own ``load_setuptools_entrypoints`` imports everything and lets the first broken plugin take down the tool;
+here a broken part is a state, and an error only for the recipe that selects it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+from dataclasses import dataclass, is_dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import pluggy
+
+from lmgraft import hookspecs, table
+from lmgraft.component import Component, ComponentConfig
+from lmgraft.errors import Problem, UserError
+from lmgraft.table import Row
+from lmgraft.version import SEAM_API
+
+__all__ = ["Installed", "Registry", "build", "package_hash", "registry"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A component together with where it comes from."""
+
+    row: Row
+    component: Component[Any]
+
+
+class _Refused(Exception):
+    """Why a part cannot be used: cause and remedy; the fact is the part's name."""
+
+    def __init__(self, state: str, cause: str, remedy: str) -> None:
+        super().__init__(cause)
+        self.state, self.cause, self.remedy = state, cause, remedy
+
+
+class Registry:
+    """Loads parts by seam and name. One for a process: :func:`registry`."""
+
+    def __init__(self) -> None:
+        self._plugins = pluggy.PluginManager("lmgraft")
+        self._plugins.add_hookspecs(hookspecs)
+        self._loaded: dict[tuple[str, str], Installed] = {}
+
+    def get(self, seam: str, name: str, where: str = "") -> Installed:
+        """The part, or a :class:`UserError` that says what is wrong with it; ``where`` is the key that selects it."""
+        if (seam, name) not in self._loaded:
+            row = _only_row(seam, name, where)
+            try:
+                self._load(row)
+            except _Refused as refused:
+                fact = f"{where or seam}: {seam} {name!r} of {row.distribution} {row.version} ({row.module}) cannot be used"
+                raise UserError(Problem(fact, refused.cause, refused.remedy)) from refused
+        return self._loaded[seam, name]
+
+    def state(self, row: Row) -> tuple[str, str, str]:
+        """(state, cause, remedy) of a row after trying it, for ``plugins why``; never raises."""
+        if row.state in ("incompatible", "broken"):
+            return row.state, row.reason, _metadata_remedy(row)
+        try:
+            self._load(row)
+        except _Refused as refused:
+            return refused.state, refused.cause, refused.remedy
+        missing = _missing(self._loaded[row.seam, row.name].component)
+        if missing:
+            return "broken", f"it needs {', '.join(missing)}, which is not installed", _pip(missing)
+        return "ok", "", ""
+
+    def _load(self, row: Row) -> None:
+        if (row.seam, row.name) in self._loaded:
+            return
+        if row.state in ("incompatible", "broken"):
+            raise _Refused(row.state, row.reason, _metadata_remedy(row))
+        for component in self._components(row):
+            self._loaded[row.seam, component.name] = Installed(
+                next(r for r in table.rows() if (r.seam, r.name, r.module) == (row.seam, component.name, row.module)),
+                component,
+            )
+
+    def _components(self, row: Row) -> list[Component[Any]]:
+        module = _import(row)
+        fresh = not self._plugins.is_registered(module)
+        try:
+            if fresh:
+                self._plugins.register(module, name=f"{row.distribution}:{row.module}")
+                self._plugins.check_pending()
+            components = self._ask(module, row)
+            _verify(row, components)
+        except pluggy.PluginValidationError as error:
+            self._roll_back(module, fresh)
+            raise _Refused("broken", str(error), f"mend the hook's name or arguments in {row.module}") from error
+        except BaseException:
+            self._roll_back(module, fresh)
+            raise
+        return components
+
+    def _roll_back(self, module: ModuleType, fresh: bool) -> None:
+        if fresh and self._plugins.is_registered(module):
+            self._plugins.unregister(module)
+
+    def _ask(self, module: ModuleType, row: Row) -> list[Component[Any]]:
+        others = [plugin for plugin in self._plugins.get_plugins() if plugin is not module]
+        hook = self._plugins.subset_hook_caller(f"lmgraft_{row.seam}", remove_plugins=others)
+        try:
+            answers = hook()
+        except Exception as error:
+            raise _Refused("broken", f"its hook raised {_brief(error)}", _upgrade(row)) from error
+        if not answers:
+            cause = f"{row.module} has no @hookimpl function named lmgraft_{row.seam}"
+            raise _Refused("broken", cause, f"define lmgraft_{row.seam}() in {row.module}, marked @hookimpl")
+        return [component for answer in answers for component in answer]
+
+
+@lru_cache(maxsize=1)
+def registry() -> Registry:
+    return Registry()
+
+
+def build(component: Component[T], config: ComponentConfig) -> T:
+    """Imports a component's target and calls it with its config. Works in any process."""
+    missing = _missing(component)
+    if missing:
+        raise UserError(
+            Problem(f"{component.name} needs {', '.join(missing)}", "it is not installed, or not in that version", _pip(missing))
+        )
+    module, _, attribute = component.target.partition(":")
+    try:
+        target = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            Problem(
+                f"{component.name}: its implementation {component.target} does not import",
+                _brief(error),
+                "lmgraft plugins list, then lmgraft plugins why with its distribution",
+            )
+        ) from error
+    part: T = target(config)
+    return part
+
+
+def requirements(component: Component[Any], where: str) -> list[Problem]:
+    """What a selected component requires and the environment lacks; found before any work."""
+    missing = _missing(component)
+    if not missing:
+        return []
+    cause = "not installed, or not in that version"
+    return [Problem(f"{where}: {component.name} needs {', '.join(missing)}", cause, _pip(missing))]
+
+
+@lru_cache(maxsize=256)
+def package_hash(package: str) -> str:
+    """sha256 over the source files of a top-level package: what the action key holds of a part's code."""
+    import importlib.util
+
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise UserError(Problem(f"the package {package} is gone", "it was found a moment ago", f"pip install {package}"))
+    digest = hashlib.sha256()
+    roots = [Path(place) for place in spec.submodule_search_locations or ()] or [Path(str(spec.origin))]
+    for root in roots:
+        files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+        for path in files:
+            if "__pycache__" in path.parts or path.suffix in (".pyc", ".pyo"):
+                continue
+            name = path.relative_to(root).as_posix() if path != root else path.name
+            digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _only_row(seam: str, name: str, where: str) -> Row:
+    found = table.select(seam, name)
+    if len(found) == 1:
+        return found[0]
+    fact = f"{where or seam}: there is no {seam} named {name!r}"
+    if not found:
+        names = [row.name for row in table.rows() if row.seam == seam]
+        elsewhere = [other for other in table.seams_of(name) if other != seam]
+        hint = f"; {name} is a {elsewhere[0]}" if elsewhere else ""
+        cause = f"installed: {', '.join(names) or 'none'}{hint}"
+        remedy = table.close(name, names) or f"pip install the distribution that brings {name}; lmgraft plugins list"
+        raise UserError(Problem(fact, cause, remedy))
+    names = [f"{row.distribution} {row.version}" for row in found]
+    raise UserError(
+        Problem(
+            f"{where or seam}: {seam} {name!r} is provided by {' and by '.join(names)}",
+            "a name must mean one thing; two distributions promise this one",
+            f"pip uninstall {found[-1].distribution} (or the other one)",
+        )
+    )
+
+
+def _import(row: Row) -> ModuleType:
+    try:
+        return importlib.import_module(row.module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may raise anything at import, SystemExit too
+        raise _Refused("broken", f"importing {row.module} raised {_brief(error)}", _upgrade(row)) from error
+
+
+def _verify(row: Row, components: list[Component[Any]]) -> None:
+    for component in components:
+        if not isinstance(component, Component):
+            raise _Refused("broken", f"its hook returned {type(component).__name__}, not Component", _upgrade(row))
+        if not (is_dataclass(component.config) and issubclass(component.config, ComponentConfig)):
+            cause = f"the config of {component.name} is no dataclass deriving from ComponentConfig"
+            raise _Refused("broken", cause, f"decorate it with @dataclass in {row.module}")
+    promised = {
+        other.name
+        for other in table.rows()
+        if (other.seam, other.distribution, other.module) == (row.seam, row.distribution, row.module)
+    }
+    returned = {component.name for component in components}
+    if promised != returned:
+        cause = (
+            f"its entry points promise {', '.join(sorted(promised))} and its hook returns {', '.join(sorted(returned)) or 'nothing'}"
+        )
+        raise _Refused("broken", cause, "make the two lists equal; reinstall, since entry points are written at install time")
+    for component in components:
+        oldest, newest = SEAM_API[row.seam]
+        if not oldest <= component.api <= newest:
+            cause = f"{component.name} speaks version {component.api} of the {row.seam} seam; this lmgraft speaks {oldest} to {newest}"
+            raise _Refused("incompatible", cause, f"pip install --upgrade {row.distribution} lmgraft")
+
+
+def _missing(component: Component[Any]) -> list[str]:
+    return [line for line in component.requires if not _satisfied(line)]
+
+
+def _satisfied(line: str) -> bool:
+    from packaging.requirements import Requirement
+
+    requirement = Requirement(line)
+    if requirement.marker is not None and not requirement.marker.evaluate():
+        return True
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return False
+    return requirement.specifier.contains(version, prereleases=True)
+
+
+def _pip(missing: list[str]) -> str:
+    return "pip install " + " ".join(f"'{line}'" if re.search(r"[<>=!~\[; ]", line) else line for line in missing)
+
+
+def _metadata_remedy(row: Row) -> str:
+    if row.state == "incompatible":
+        return f"pip install --upgrade {row.distribution}, or the lmgraft that it wants"
+    if "also provided" in row.reason:
+        return f"pip uninstall {row.distribution} (or the other one)"
+    return f"pip install --force-reinstall {row.distribution}"
+
+
+def _upgrade(row: Row) -> str:
+    return f"pip install --upgrade {row.distribution}; details: lmgraft plugins why {row.distribution}"
+
+
+def _brief(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

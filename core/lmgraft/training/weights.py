@@ -1,0 +1,102 @@
+"""How weights start: from an initializer or from a model folder. Shared by all engines.
+
+Every tensor is drawn from a generator of its own, seeded by (seed, name). So neither the order of the tensors nor the
+number of devices they are laid out over changes a single weight, and adding a tensor leaves the others as they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lmgraft.artifacts import checkpoint
+from lmgraft.errors import Problem, UserError
+from lmgraft.seams.architecture import Architecture
+from lmgraft.seams.initializer import Initializer, ModelShape
+
+__all__ = ["canonical", "initialise", "load_into", "materialise", "model_shape", "tensor_seed"]
+
+
+def materialise(architecture: Architecture, vocab_size: int, device: str) -> nn.Module:
+    """A module on ``device`` whose parameters are allocated and not yet filled.
+
+    Built on ``meta`` first, so that no time goes into torch's own initialisation. A module with buffers (tables that
+    are computed when it is made, and that no checkpoint holds) is built on the device itself: on ``meta`` those
+    would be lost.
+    """
+    module = architecture.build(vocab_size, "meta")
+    if any(True for _ in module.buffers()):
+        return architecture.build(vocab_size, device)
+    return module.to_empty(device=device)
+
+
+def canonical(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters by their canonical names; a tied tensor once, under its first name."""
+    return dict(module.named_parameters())
+
+
+def tensor_seed(seed: int, name: str) -> int:
+    """63 bits of sha256 of ``"seed:name"``."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def model_shape(module: nn.Module, architecture: Architecture) -> ModelShape:
+    """Depth and width for initializers: from the decoder spec, or else from the names and shapes themselves."""
+    spec = architecture.spec()
+    if spec is not None:
+        return ModelShape(layers=spec.layers, hidden=spec.hidden)
+    named = canonical(module)
+    layers = [layer for layer in (architecture.role(name).layer for name in named) if layer is not None]
+    hidden = next((int(parameter.shape[-1]) for parameter in named.values() if parameter.dim() == 2), 1)
+    return ModelShape(layers=max(layers, default=0) + 1, hidden=hidden)
+
+
+def initialise(module: nn.Module, architecture: Architecture, initializer: Initializer, seed: int) -> None:
+    """Fills every parameter from ``initializer``, one at a time through a float32 tensor on the CPU."""
+    shape = model_shape(module, architecture)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            generator = torch.Generator().manual_seed(tensor_seed(seed, name))
+            tensor = torch.empty(parameter.shape, dtype=torch.float32)
+            initializer.fill(tensor, architecture.role(name), shape, generator)
+            parameter.copy_(tensor)
+
+
+def load_into(module: nn.Module, folder: Path) -> None:
+    """Copies a model folder's tensors into the parameters of the same name, whatever the dtype on disk.
+
+    :raises UserError: names or shapes differ; every difference is a problem of its own.
+    """
+    stored = checkpoint.tensors(folder)
+    named = canonical(module)
+    problems = list(_differences(named, stored, set(module.state_dict(keep_vars=True)), folder))
+    if problems:
+        raise UserError(problems)
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(stored[name])
+
+
+def _differences(
+    named: dict[str, nn.Parameter], stored: checkpoint.Tensors, known: set[str], folder: Path
+) -> Iterator[Problem]:
+    remedy = "give the stage the architecture settings that the model was made with (see its config.json)"
+    for name, parameter in named.items():
+        if name not in stored.headers:
+            yield Problem(f"{folder} lacks the tensor {name}", "the architecture of the recipe has it", remedy)
+        elif stored.headers[name].shape != tuple(parameter.shape):
+            cause = f"the recipe's architecture makes it {_by(parameter.shape)}"
+            yield Problem(f"{folder}: {name} is {_by(stored.headers[name].shape)}", cause, remedy)
+    for name in stored.headers:
+        # The second name of a tied tensor is no parameter of its own, and other writers store it all the same.
+        if name not in known:
+            yield Problem(f"{folder} holds the tensor {name}", "the architecture of the recipe has none so named", remedy)
+
+
+def _by(shape: tuple[int, ...] | torch.Size) -> str:
+    return " x ".join(str(size) for size in shape) or "a scalar"

@@ -1,0 +1,21 @@
+"""The version of lmgraft and of each seam's protocol."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+__all__ = ["SEAM_API", "SEAMS", "DOORS", "MANY", "installed"]
+
+#: The seven seams, in the order a model meets them.
+SEAMS = ("data_source", "filter", "tokenizer", "architecture", "parallelism", "objective", "evaluator")
+#: The doors beside them.
+DOORS = ("initializer", "merge", "exporter", "optimizer", "schedule", "teacher", "stage", "lifecycle")
+#: Seams of which a recipe takes several, in order: their parts come wrapped under their own names.
+MANY = frozenset({"data_source", "filter", "evaluator", "lifecycle"})
+#: seam -> (oldest, newest) version of its protocol that this core speaks.
+SEAM_API: dict[str, tuple[int, int]] = {seam: (1, 1) for seam in (*SEAMS, *DOORS)}
+
+
+def installed() -> str:
+    """The installed distribution's version."""
+    return metadata.version("lmgraft")
