@@ -1,0 +1,86 @@
+"""scores.json and samples.json: written deterministically, read back whole, refused where they are malformed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from lmgraft.artifacts.scores import SampleRow, ScoreRow, read, read_samples, verify, write
+from lmgraft.errors import UserError
+
+SCORES = [
+    ScoreRow(
+        stage="pretrain",
+        evaluator="perplexity",
+        name="bits_per_byte",
+        value=0.1 + 0.2,
+        unit="bits/byte",
+        higher_is_better=False,
+        detail={"window": 8, "documents": 3},
+    ),
+    ScoreRow(stage="pretrain", evaluator="perplexity", name="gzip_bits_per_byte", value=2.5, reference=True),
+]
+SAMPLES = [
+    SampleRow(stage="pretrain", prompt="Once", text=" upon a 漢字\n", finished=False, longest_copy=4),
+    SampleRow(stage="pretrain", prompt="", text="", finished=True),
+]
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    write(tmp_path, SCORES, SAMPLES)
+    assert read(tmp_path) == SCORES
+    assert read(tmp_path / "scores.json") == SCORES
+    assert read_samples(tmp_path) == SAMPLES
+    assert list(verify(tmp_path)) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["samples.json", "scores.json"]
+
+
+def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
+    other = ScoreRow(**{**{name: getattr(SCORES[0], name) for name in SCORES[0].__slots__}, "detail": {}})
+    for name, detail in (("a", {"x": 1, "y": 2}), ("b", {"y": 2, "x": 1})):
+        (tmp_path / name).mkdir()
+        row = ScoreRow(**{**{field: getattr(other, field) for field in other.__slots__}, "detail": detail})
+        write(tmp_path / name, [row], SAMPLES)
+    assert (tmp_path / "a/scores.json").read_bytes() == (tmp_path / "b/scores.json").read_bytes()
+    assert b"0.30000000000000004" in (tmp_path / "a/scores.json").read_bytes()
+    assert "漢字".encode() in (tmp_path / "a/samples.json").read_bytes()
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_numbers_that_are_not_finite_stay_strict_json(tmp_path: Path, value: float) -> None:
+    row = ScoreRow(stage="s", evaluator="e", name="n", value=value, detail={"worst": [value]})
+    write(tmp_path, [row], [])
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    json.loads((tmp_path / "scores.json").read_text(), parse_constant=refuse)
+    (back,) = read(tmp_path)
+    assert back.value == value or (math.isnan(back.value) and math.isnan(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("{", "no JSON"),
+        ("{}", "not a list"),
+        ("[1]", "record 1 is int"),
+        ('[{"stage": "a"}]', "lacks the key 'value'"),
+        ('[{"stage": "a", "evaluator": "e", "name": "n", "value": "much"}]', "record 1: could not convert"),
+        ('[{"stage": "a", "evaluator": "e", "name": "n", "value": 1, "more": 2}]', "record 1: .*'more'"),
+    ],
+)
+def test_a_malformed_file_is_named(tmp_path: Path, text: str, cause: str) -> None:
+    write(tmp_path, [], [])
+    (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(UserError, match=cause) as caught:
+        read(tmp_path)
+    assert "scores.json cannot be read" in str(caught.value)
+    assert len(list(verify(tmp_path))) == 1
+
+
+def test_a_missing_file_is_a_problem_and_not_a_traceback(tmp_path: Path) -> None:
+    problems = list(verify(tmp_path))
+    assert [Path(problem.fact.split(" ")[0]).name for problem in problems] == ["scores.json", "samples.json"]
