@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from lmgraft.errors import Problem
 
@@ -90,6 +90,9 @@ class ComponentConfig:
 @dataclass
 class StageConfig(ComponentConfig):
     """Base of a stage's settings: its kind, its own fields, its slots for parts and its input stages."""
+
+    artifact: ClassVar[str] = ""
+    """The kind of artifact that the stage makes."""
 
     kind: str = ""
     """The kind of stage, filled in when the recipe is composed."""

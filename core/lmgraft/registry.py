@@ -64,6 +64,11 @@ class Registry:
                 raise UserError(Problem(fact, refused.cause, refused.remedy)) from refused
         return self._loaded[seam, name]
 
+    def loaded(self, seam: str, name: str) -> type[ComponentConfig] | None:
+        """The config of a part that this process has loaded already; imports nothing."""
+        found = self._loaded.get((seam, name))
+        return found.component.config if found else None
+
     def state(self, row: Row) -> tuple[str, str, str]:
         """(state, cause, remedy) of a row after trying it, for ``plugins why``; never raises."""
         if row.state in ("incompatible", "broken"):

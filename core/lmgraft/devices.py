@@ -1,0 +1,45 @@
+"""What ``device: auto`` and ``precision: auto`` mean on this machine, decided without importing torch where possible."""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from lmgraft.errors import Problem, UserError
+
+__all__ = ["resolve_device", "resolve_precision"]
+
+
+@lru_cache(maxsize=4)
+def resolve_device(device: str) -> str:
+    """``cpu``, ``cuda`` or ``mps``. Torch is imported only where an accelerator may be or was asked for."""
+    maybe_cuda = any(Path("/dev").glob("nvidia[0-9]*")) or sys.platform == "win32" or Path("/dev/dxg").exists()
+    if device == "cpu" or (device == "auto" and not maybe_cuda and sys.platform != "darwin"):
+        return "cpu"
+    import torch
+
+    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next((name for name, there in has.items() if there), "cpu")
+    if not has.get(device, False):
+        cause = f"this torch ({torch.__version__}) sees no {device} device"
+        raise UserError(Problem(f"device={device} is not available", cause, "device=cpu, or install a torch built for it"))
+    return device
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """``auto`` is bfloat16 on CUDA and on processors with AMX tiles, float32 elsewhere."""
+    if precision != "auto":
+        return precision
+    if device == "cuda" or (device == "cpu" and _has_amx()):
+        return "bfloat16"
+    return "float32"
+
+
+@lru_cache(maxsize=1)
+def _has_amx() -> bool:
+    try:
+        return " amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return False

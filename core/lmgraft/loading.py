@@ -1,0 +1,91 @@
+"""From a folder on disk to a model that answers: for ``generate``, ``evaluate`` and :func:`lmgraft.load`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lmgraft import manifest, table
+from lmgraft.errors import Problem, UserError
+from lmgraft.registry import build, registry
+from lmgraft.seams.architecture import Architecture
+from lmgraft.seams.parallelism import Engine, EnginePlan, ModelHandle
+from lmgraft.seams.tokenizer import TextTokenizer
+
+__all__ = ["architecture_for", "load", "load_tokenizer", "model_folder"]
+
+
+def model_folder(place: Path) -> Path:
+    """A model folder itself, or the last model that a run directory holds."""
+    place = place.expanduser()
+    if (place / "config.json").is_file():
+        return place
+    if (place / manifest.FILE).is_file():
+        data = manifest.read(place)
+        for name in reversed(list(data.get("stages", {}))):
+            folder = place / "stages" / name
+            if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors*")):
+                return folder.resolve()
+        raise UserError(Problem(f"the run {place} holds no model yet", "no stage of it has made one", "lmgraft run the recipe to its end"))
+    cause = "there is no such folder" if not place.exists() else "neither a model folder (config.json) nor a run directory (run.json)"
+    raise UserError(Problem(f"{place} holds no model", cause, "give a model folder or a run directory; lmgraft runs lists the latter"))
+
+
+def architecture_for(folder: Path) -> Architecture:
+    """Asks the installed architectures which of them this ``config.json`` is of (``from_hub`` of their settings)."""
+    file = folder / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(Problem(f"{file} cannot be read", str(error), "give a Hugging Face model folder")) from error
+    kind = str(config.get("model_type", ""))
+    rows = [row for row in table.rows() if row.seam == "architecture" and row.state == "unchecked"]
+    # The one of the same name first: others are imported only where that one says no.
+    for row in sorted(rows, key=lambda row: row.name != kind):
+        try:
+            component = registry().get("architecture", row.name).component
+        except UserError:
+            continue  # a broken plugin that nobody selected
+        reader = getattr(component.config, "from_hub", None)
+        settings = reader(config) if reader else None
+        if settings is not None:
+            settings.part = component.name
+            part: Architecture = build(component, settings)
+            return part
+    names = ", ".join(row.name for row in rows) or "none"
+    raise UserError(Problem(f"{file}: no installed architecture builds model_type {kind!r}", f"installed: {names}", "pip install a plugin that brings it; lmgraft plugins list"))
+
+
+def load(place: str | Path, *, device: str = "auto", precision: str = "auto", parallelism: str = "single") -> ModelHandle:
+    """A model folder or a run directory as a :class:`~lmgraft.seams.parallelism.ModelHandle`: ``score`` and ``generate``."""
+    return engine(model_folder(Path(place)), device=device, precision=precision, parallelism=parallelism).handle()
+
+
+def load_tokenizer(place: str | Path) -> TextTokenizer:
+    """The tokenizer beside a model."""
+    from lmgraft.artifacts import tokenizer
+
+    return tokenizer.load(model_folder(Path(place)))
+
+
+def engine(folder: Path, *, device: str, precision: str, parallelism: str) -> Engine:
+    """One engine in this process, for asking only."""
+    from lmgraft.devices import resolve_device, resolve_precision
+
+    place = resolve_device(device)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    plan = EnginePlan(
+        architecture=architecture_for(folder),
+        vocab_size=int(config["vocab_size"]),
+        device=place,
+        precision=resolve_precision(precision, place),
+        seed=0,
+        weights=folder,
+    )
+    component = registry().get("parallelism", parallelism).component
+    settings = component.config()
+    settings.part = component.name
+    made: list[Engine] = []
+    build(component, settings).launch(lambda make: made.append(make(plan)))
+    return made[0]

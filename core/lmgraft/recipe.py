@@ -1,0 +1,410 @@
+"""A composed config becomes a typed recipe, after every check that needs no heavy import.
+
+All problems are collected and reported together, each with the key it stands at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lmgraft import table
+from lmgraft.component import ComponentConfig, StageConfig
+from lmgraft.errors import Problem, UserError
+from lmgraft.registry import Installed, registry, requirements
+
+__all__ = ["PartUse", "Recipe", "StageNode", "read"]
+
+#: Root keys with a meaning of their own; every other root node is a stage or a value that something refers to.
+ROOT = frozenset({"run", "store", "seed", "device", "precision", "lifecycle", "stages", "hydra", "requires"})
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class PartUse:
+    """A part in its place."""
+
+    path: str
+    """``pretrain.optimizer`` or ``corpus.filters.length``."""
+    slot: str
+    """The same within the stage: ``optimizer``, ``filters.length``."""
+    seam: str
+    installed: Installed
+    config: ComponentConfig
+    execution: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageNode:
+    name: str
+    installed: Installed
+    config: StageConfig
+    parts: tuple[PartUse, ...]
+    inputs: Mapping[str, tuple[str, ...]]
+    """Role (the config's field) -> the stages it names."""
+
+    @property
+    def kind(self) -> str:
+        return self.installed.component.name
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    name: str
+    stages: tuple[StageNode, ...]
+    seed: int
+    device: str
+    precision: str
+    run_dir: Path | None
+    store_dir: Path | None
+    trackers: tuple[PartUse, ...]
+    resolved: Mapping[str, Any]
+    """The whole config, references resolved: what run.json holds."""
+    notes: tuple[str, ...] = ()
+
+    def stage(self, name: str) -> StageNode:
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def upstream(self, name: str) -> list[StageNode]:
+        """The stages that this one reads from, directly or not, nearest first."""
+        found: list[StageNode] = []
+        waiting = [other for names in self.stage(name).inputs.values() for other in names]
+        while waiting:
+            stage = self.stage(waiting.pop(0))
+            if stage not in found:
+                found.append(stage)
+                waiting += [other for names in stage.inputs.values() for other in names]
+        return found
+
+
+@dataclass(slots=True)
+class _Reader:
+    cfg: DictConfig
+    name: str
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def problem(self, fact: str, cause: str, remedy: str) -> None:
+        self.problems.append(Problem(fact, cause, remedy))
+
+    # --- the root ---------------------------------------------------------------------------------------------------
+
+    def stage_names(self) -> list[str]:
+        stages = self.cfg.get("stages")
+        if not OmegaConf.is_list(stages) or not stages:
+            self.problem("stages is missing or no list", "it is the order of the recipe's work", "stages: [corpus, ...]")
+            return []
+        names = [str(name) for name in stages]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            self.problem(f"stages names {name} twice", "a stage runs once", "give the second one a name of its own")
+        return list(dict.fromkeys(names))
+
+    def root(self, names: list[str]) -> None:
+        for key, allowed in (("device", _DEVICES), ("precision", _PRECISIONS)):
+            if self.cfg.get(key) not in allowed:
+                value = self.cfg.get(key)
+                self.problem(f"{key}={value}", f"it is one of {', '.join(allowed)}", table.close(str(value), allowed) or f"{key}=auto")
+        if not isinstance(self.cfg.get("seed"), int) or isinstance(self.cfg.get("seed"), bool):
+            self.problem(f"seed={self.cfg.get('seed')}", "it is a whole number", "seed=0")
+        referred = _references(self.cfg)
+        for key in self.cfg:
+            node = self.cfg._get_node(key)
+            typed = _class_of(node)
+            if key in ROOT or str(key) in referred or (typed is not None and issubclass(typed, StageConfig)):
+                continue
+            words = [*names, *ROOT, *referred]
+            cause = "it is no setting, no stage, and nothing refers to it"
+            self.problem(f"{key} is set and never used", cause, table.close(str(key), words) or f"take {key} out of the recipe")
+
+    # --- stages and their slots -------------------------------------------------------------------------------------
+
+    def stage(self, name: str, before: list[str]) -> StageNode | None:
+        node = self.cfg._get_node(name) if name in self.cfg else None
+        kind = _class_of(node)
+        if kind is None or not issubclass(kind, StageConfig):
+            kinds = [row.name for row in table.rows() if row.seam == "stage"]
+            cause = "stages lists it, and no kind of stage is bound to it"
+            hint = table.close(name, [str(key) for key in self.cfg if key not in ROOT])
+            self.problem(f"stage {name} has no kind", cause, hint or f"defaults: - stage@{name}: KIND, of {', '.join(kinds)}")
+            return None
+        assert isinstance(node, DictConfig)
+        installed = self.installed("stage", node, kind, "kind", name)
+        if installed is None:
+            return None
+        parts = [part for spec in dataclasses.fields(kind) if "slot" in spec.metadata for part in self.slot(name, node, spec)]
+        config = self.object(node, name, kind)
+        if config is None:
+            return None
+        assert isinstance(config, StageConfig)
+        self.inherit(config)
+        inputs = {
+            spec.name: self.input(name, spec, getattr(config, spec.name), before)
+            for spec in dataclasses.fields(kind)
+            if "input" in spec.metadata
+        }
+        return StageNode(name, installed, config, tuple(parts), inputs)
+
+    def inherit(self, config: StageConfig) -> None:
+        """A stage's ``precision: auto`` and ``seed: null`` mean the run's."""
+        precision = getattr(config, "precision", None)
+        if isinstance(precision, Enum) and precision.value == "auto" and self.cfg.precision in _PRECISIONS:
+            config.precision = type(precision)(self.cfg.precision)  # type: ignore[attr-defined]
+
+    def slot(self, stage: str, node: DictConfig, spec: dataclasses.Field[Any]) -> list[PartUse]:
+        seam, where = spec.metadata["slot"], f"{stage}.{spec.name}"
+        value = node._get_node(spec.name)
+        if spec.metadata["many"]:
+            return self.many(where, spec.name, seam, value, optional=spec.metadata["optional"])
+        if value is None or (not isinstance(value, DictConfig) and value._value() is None):
+            if not spec.metadata["optional"]:
+                names = [row.name for row in table.rows() if row.seam == seam]
+                self.problem(f"{where} is empty", f"the stage needs one {seam}", f"{seam}@{where}=NAME, of {', '.join(names)}")
+            return []
+        part = self.part(where, spec.name, seam, value, execution=spec.metadata["execution"])
+        return [part] if part else []
+
+    def many(self, where: str, slot: str, seam: str, value: Any, *, optional: bool) -> list[PartUse]:
+        if not isinstance(value, DictConfig):
+            self.plain(where, seam, value, many=True)
+            return []
+        found = []
+        for key in list(value):
+            child = value._get_node(key)
+            if isinstance(child, DictConfig) and _class_of(child) is None and "part" not in child:
+                # The recipe sets values of a part that the command line then deselects.
+                self.notes.append(f"{where}.{key} is not selected; the values that the recipe sets for it are dropped")
+                OmegaConf.set_struct(value, False)
+                del value[key]
+                continue
+            part = self.part(f"{where}.{key}", f"{slot}.{key}", seam, child)
+            if part:
+                found.append(part)
+        if not found and not optional and not any(where in problem.fact for problem in self.problems):
+            names = [row.name for row in table.rows() if row.seam == seam]
+            self.problem(f"{where} is empty", f"the stage needs a {seam}", f"{seam}@{where}=[NAME], of {', '.join(names)}")
+        return found
+
+    def part(self, where: str, slot: str, seam: str, value: Any, *, execution: bool = False) -> PartUse | None:
+        kind = _class_of(value)
+        if not isinstance(value, DictConfig):
+            self.plain(where, seam, value)
+            return None
+        if kind is None or not issubclass(kind, ComponentConfig):
+            names = [row.name for row in table.rows() if row.seam == seam]
+            cause = f"values are set there and no {seam} is chosen"
+            self.problem(f"{where} has no part", cause, f"{seam}@{where}=NAME, of {', '.join(names)}")
+            return None
+        installed = self.installed(seam, value, kind, "part", where)
+        config = self.object(value, where, kind) if installed else None
+        if installed is None or config is None:
+            return None
+        self.problems += requirements(installed.component, where)
+        return PartUse(where, slot, seam, installed, config, execution)
+
+    def plain(self, where: str, seam: str, value: Any, *, many: bool = False) -> None:
+        """A plain value where a part belongs: Hydra would replace the typed node with it without a word."""
+        raw = OmegaConf.to_container(value) if OmegaConf.is_config(value) else getattr(value, "_value", lambda: value)()
+        names = [row.name for row in table.rows() if row.seam == seam]
+        shown = f"[{','.join(map(str, raw))}]" if isinstance(raw, list) else f"[{raw}]" if many else str(raw)
+        wrong = [name for name in (raw if isinstance(raw, list) else [raw]) if name not in names]
+        hint = f" (installed: {', '.join(names)})" if wrong else ""
+        cause = f"a {seam} belongs there, which is chosen by its group and not by a value"
+        self.problem(f"{where}={shown} is a plain value where a part belongs", cause, f"{seam}@{where}={shown}{hint}")
+
+    def installed(self, seam: str, node: DictConfig, kind: type, key: str, where: str) -> Installed | None:
+        name = node._get_node(key)._value()  # type: ignore[union-attr]
+        try:
+            found = registry().get(seam, str(name), where)
+        except UserError as error:
+            self.problems += error.problems
+            return None
+        if found.component.config is not kind:
+            cause = f"{key} is filled in when the recipe is composed and never set by hand"
+            self.problem(f"{where}.{key}={name}", cause, f"choose it by its group: {seam}@{where}={name}")
+            return None
+        return found
+
+    def object(self, node: DictConfig, where: str, kind: type) -> ComponentConfig | None:
+        """The typed settings, or the problems that keep them from being read: unset keys, dead references."""
+        missing = [key for key in sorted(OmegaConf.missing_keys(node)) if not _inside_slot(key, kind)]
+        for key in missing:
+            self.problem(f"{where}.{key} is not set", "it has no default", f"{where}.{key}=VALUE")
+        if missing:
+            return None
+        try:
+            return _settings(node, kind)
+        except OmegaConfBaseException as error:
+            first = str(error).splitlines()[0]
+            self.problem(f"{where} cannot be read", first, f"lmgraft explain {self.name} {error.full_key or where}")
+            return None
+
+    def input(self, stage: str, spec: dataclasses.Field[Any], value: Any, before: list[str]) -> tuple[str, ...]:
+        where, kinds = f"{stage}.{spec.name}", spec.metadata["input"]
+        names = [] if value is None else [value] if isinstance(value, str) else list(value)
+        if not names and not spec.metadata["optional"]:
+            self.problem(f"{where} is empty", f"the stage reads a {' or '.join(kinds)}", f"{where}=STAGE")
+        for name in names:
+            kind = _class_of(self.cfg._get_node(name)) if name in self.cfg else None
+            made = getattr(kind, "artifact", "")
+            fits = [other for other in before if getattr(_class_of(self.cfg._get_node(other)), "artifact", "") in kinds]
+            choice = table.close(name, fits) or (f"{where}={fits[-1]}" if fits else "")
+            if name not in before:
+                listed = name in [str(other) for other in self.cfg.stages]
+                cause = "that stage comes later" if listed else "that stage is not among `stages`"
+                null = f"{where}=null" if spec.metadata["optional"] else "add it to stages, before this one"
+                self.problem(f"{where}={name}", cause, choice or null)
+            elif made not in kinds:
+                self.problem(f"{where}={name}", f"that stage makes a {made}; a {' or '.join(kinds)} is read here", choice or f"{where}=STAGE")
+        return tuple(name for name in names if name in before)
+
+    def trackers(self) -> list[PartUse]:
+        value = self.cfg._get_node("lifecycle")
+        return self.many("lifecycle", "lifecycle", "lifecycle", value, optional=True) if value is not None else []
+
+    # --- what only shows beside others ------------------------------------------------------------------------------
+
+    def checks(self, recipe: Recipe) -> None:
+        for stage in recipe.stages:
+            self.own(stage.name, stage.config, recipe, stage.name)
+            for part in stage.parts:
+                self.own(part.path, part.config, recipe, stage.name)
+            self.needs(recipe, stage)
+        for part in recipe.trackers:
+            self.own(part.path, part.config, recipe, "")
+
+    def own(self, where: str, config: ComponentConfig, recipe: Recipe, stage: str) -> None:
+        found: Iterator[Problem | str]
+        for found in (config.check(), config.check_recipe(recipe, stage)):
+            try:
+                self.problems += [self.as_problem(item, where, config) for item in found]
+            except Exception as error:  # a plugin's check is not ours: its own fault must not hide the rest
+                cause = f"its check raised {type(error).__name__}: {error}"
+                self.problem(f"{where} ({config.part or config.part}) cannot be checked", cause, "tell the plugin's author")
+
+    def as_problem(self, item: Problem | str, where: str, config: ComponentConfig) -> Problem:
+        if isinstance(item, Problem):
+            return item
+        word = item.split()[0].strip(",:") if item else ""
+        key = f"{where}.{word}" if word.split(".")[0] in {spec.name for spec in dataclasses.fields(config)} else where
+        return Problem(f"{key} does not fit", item, f"{key}=VALUE; lmgraft explain {self.name} {key} tells where it comes from")
+
+    def needs(self, recipe: Recipe, stage: StageNode) -> None:
+        near = [stage, *recipe.upstream(stage.name)]
+        offered: set[str] = set()
+        for other in near:
+            offered |= other.config.provides()
+            for part in other.parts:
+                offered |= part.config.provides()
+        for where, config in [(stage.name, stage.config), *((part.path, part.config) for part in stage.parts)]:
+            for need in sorted(config.needs() - offered):
+                cause = f"the parts of {', '.join(other.name for other in near)} offer {', '.join(sorted(offered)) or 'nothing'}"
+                named = config.part or where
+                self.problem(f"{where}: {named} needs {need}", cause, f"choose parts that go together; lmgraft plugins show {named}")
+
+
+def read(cfg: DictConfig, name: str) -> Recipe:
+    """The typed recipe, or one :class:`UserError` with every problem found."""
+    reader = _Reader(cfg, name)
+    names = reader.stage_names()
+    reader.root(names)
+    stages = [reader.stage(stage, names[:index]) for index, stage in enumerate(names)]
+    trackers = reader.trackers()
+    if reader.problems:
+        raise UserError(reader.problems)
+    recipe = Recipe(
+        name=name,
+        stages=tuple(stage for stage in stages if stage is not None),
+        seed=cfg.seed,
+        device=cfg.device,
+        precision=cfg.precision,
+        run_dir=_path(cfg, "run.dir"),
+        store_dir=_path(cfg, "store.dir"),
+        trackers=tuple(trackers),
+        resolved=_resolved(cfg),
+        notes=tuple(reader.notes),
+    )
+    reader.checks(recipe)
+    if reader.problems:
+        raise UserError(reader.problems)
+    return recipe
+
+
+def _path(cfg: DictConfig, key: str) -> Path | None:
+    value = OmegaConf.select(cfg, key)
+    return Path(str(value)).expanduser() if value is not None else None
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    try:
+        plain = OmegaConf.to_container(
+            OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), resolve=True, enum_to_str=True
+        )
+    except OmegaConfBaseException as error:
+        cause = str(error).splitlines()[0]
+        raise UserError(Problem(f"{error.full_key} cannot be resolved", cause, "check the ${reference} there")) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _class_of(node: Any) -> type | None:
+    """The dataclass behind a typed node; None for plain ones."""
+    if not isinstance(node, DictConfig):
+        return None
+    kind = OmegaConf.get_type(node)
+    return kind if isinstance(kind, type) and dataclasses.is_dataclass(kind) else None
+
+
+def _inside_slot(key: str, kind: type) -> bool:
+    first = key.split(".")[0].split("[")[0]
+    return any(spec.name == first and "slot" in spec.metadata for spec in dataclasses.fields(kind))
+
+
+def _settings(node: DictConfig, kind: type) -> ComponentConfig:
+    """``OmegaConf.to_object`` of one node alone, its slots emptied: those parts are objects of their own."""
+    values: dict[str, Any] = {}
+    for spec in dataclasses.fields(kind):
+        if "slot" in spec.metadata:
+            child = node._get_node(spec.name)
+            # check() may want to know which parts are there, by name; a slot holds the names only.
+            many = spec.metadata["many"]
+            values[spec.name] = dict.fromkeys(child) if many and isinstance(child, DictConfig) else _part_name(child)
+            continue
+        value = node[spec.name]
+        values[spec.name] = OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+    config: ComponentConfig = kind(**values)
+    return config
+
+
+def _part_name(child: Any) -> str | None:
+    return str(child.part) if isinstance(child, DictConfig) and "part" in child else None
+
+
+def _references(cfg: DictConfig) -> set[str]:
+    """Root keys that some ``${key...}`` refers to."""
+    import re
+
+    found: set[str] = set()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            items: Iterable[Any] = node.values()
+        elif isinstance(node, list):
+            items = node
+        else:
+            if isinstance(node, str) and "${" in node:
+                found.update(re.findall(r"\$\{\s*([A-Za-z_]\w*)", node))
+            return
+        for item in items:
+            walk(item)
+
+    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    walk(OmegaConf.to_container(plain, resolve=False))
+    return found
