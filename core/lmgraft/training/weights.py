@@ -26,17 +26,34 @@ def materialise(architecture: Architecture, vocab_size: int, device: str) -> nn.
 
     Built on ``meta`` first, so that no time goes into torch's own initialisation. A module with buffers (tables that
     are computed when it is made, and that no checkpoint holds) is built on the device itself: on ``meta`` those
-    would be lost.
+    would be lost. Tied parameters are tied again: ``to_empty`` makes a new tensor for each of their names.
     """
     module = architecture.build(vocab_size, "meta")
     if any(True for _ in module.buffers()):
         return architecture.build(vocab_size, device)
-    return module.to_empty(device=device)
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    module.to_empty(device=device)
+    for first, *others in names.values():
+        for name in others:
+            owner, _, attribute = name.rpartition(".")
+            setattr(module.get_submodule(owner), attribute, module.get_parameter(first))
+    return module
 
 
-def canonical(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters by their canonical names; a tied tensor once, under its first name."""
-    return dict(module.named_parameters())
+def canonical(module: nn.Module) -> dict[str, torch.Tensor]:
+    """What a checkpoint of the module holds: parameters and persistent buffers, detached, by their canonical names.
+
+    A tied tensor stands there once, under its first name.
+    """
+    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            found[name] = tensor.detach()
+    return found
 
 
 def tensor_seed(seed: int, name: str) -> int:
@@ -50,7 +67,7 @@ def model_shape(module: nn.Module, architecture: Architecture) -> ModelShape:
     spec = architecture.spec()
     if spec is not None:
         return ModelShape(layers=spec.layers, hidden=spec.hidden)
-    named = canonical(module)
+    named = dict(module.named_parameters())
     layers = [layer for layer in (architecture.role(name).layer for name in named) if layer is not None]
     hidden = next((int(parameter.shape[-1]) for parameter in named.values() if parameter.dim() == 2), 1)
     return ModelShape(layers=max(layers, default=0) + 1, hidden=hidden)
@@ -68,34 +85,35 @@ def initialise(module: nn.Module, architecture: Architecture, initializer: Initi
 
 
 def load_into(module: nn.Module, folder: Path) -> None:
-    """Copies a model folder's tensors into the parameters of the same name, whatever the dtype on disk.
+    """Copies a model folder's tensors into the module's of the same name, whatever the dtype on disk.
 
     :raises UserError: names or shapes differ; every difference is a problem of its own.
     """
     stored = checkpoint.tensors(folder)
     named = canonical(module)
-    problems = list(_differences(named, stored, set(module.state_dict(keep_vars=True)), folder))
+    problems = list(_differences(named, stored, set(module.state_dict()), folder))
     if problems:
         raise UserError(problems)
     with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.copy_(stored[name])
+        for name, tensor in named.items():
+            tensor.copy_(stored[name])
 
 
 def _differences(
-    named: dict[str, nn.Parameter], stored: checkpoint.Tensors, known: set[str], folder: Path
+    named: dict[str, torch.Tensor], stored: checkpoint.Tensors, known: set[str], folder: Path
 ) -> Iterator[Problem]:
     remedy = "give the stage the architecture settings that the model was made with (see its config.json)"
-    for name, parameter in named.items():
+    for name, tensor in named.items():
         if name not in stored.headers:
             yield Problem(f"{folder} lacks the tensor {name}", "the architecture of the recipe has it", remedy)
-        elif stored.headers[name].shape != tuple(parameter.shape):
-            cause = f"the recipe's architecture makes it {_by(parameter.shape)}"
+        elif stored.headers[name].shape != tuple(tensor.shape):
+            cause = f"the recipe's architecture makes it {_by(tensor.shape)}"
             yield Problem(f"{folder}: {name} is {_by(stored.headers[name].shape)}", cause, remedy)
     for name in stored.headers:
         # The second name of a tied tensor is no parameter of its own, and other writers store it all the same.
         if name not in known:
-            yield Problem(f"{folder} holds the tensor {name}", "the architecture of the recipe has none so named", remedy)
+            cause = "the architecture of the recipe has none of that name"
+            yield Problem(f"{folder} holds the tensor {name}", cause, remedy)
 
 
 def _by(shape: tuple[int, ...] | torch.Size) -> str:

@@ -1,0 +1,1 @@
+"""The training loop, the loader and checkpoints: they know steps, neither models nor devices."""

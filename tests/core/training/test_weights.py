@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lmgraft.artifacts import checkpoint
+from lmgraft.errors import UserError
+from lmgraft.seams.architecture import DecoderSpec, Role, TensorRole
+from lmgraft.seams.initializer import ModelShape
+from lmgraft.training import weights
+from torch import nn
+
+
+class Pair(nn.Module):
+    def __init__(self, width: int, tied: bool, table: bool) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(6, width)
+        self.layer = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)])
+        self.head = nn.Linear(width, 6, bias=False)
+        if tied:
+            self.head.weight = self.embed.weight
+        if table:
+            self.register_buffer("table", torch.arange(width).float(), persistent=False)
+
+
+class Architecture:
+    def __init__(self, width: int = 4, tied: bool = False, table: bool = False, swap: bool = False) -> None:
+        self.settings = (width, tied, table)
+
+    def build(self, vocab_size: int, device: str = "meta") -> nn.Module:
+        with torch.device(device):
+            return Pair(*self.settings)
+
+    def role(self, name: str) -> TensorRole:
+        return TensorRole(Role.OTHER, int(name.split(".")[1]) if name.startswith("layer") else None)
+
+    def spec(self) -> DecoderSpec | None:
+        return None
+
+
+class Record:
+    def __init__(self) -> None:
+        self.shapes: set[ModelShape] = set()
+        self.roles: list[TensorRole] = []
+
+    def fill(self, tensor: torch.Tensor, role: TensorRole, shape: ModelShape, generator: torch.Generator) -> None:
+        self.shapes.add(shape)
+        self.roles.append(role)
+        assert (tensor.dtype, tensor.device.type) == (torch.float32, "cpu")
+        tensor.normal_(generator=generator)
+
+
+def made(seed: int = 1, **settings: Any) -> dict[str, torch.Tensor]:
+    architecture: Any = Architecture(**settings)
+    module = weights.materialise(architecture, 6, "cpu")
+    weights.initialise(module, architecture, Record(), seed)
+    return weights.canonical(module)
+
+
+def test_each_tensor_depends_on_seed_and_name_alone() -> None:
+    plain, tied, table = made(), made(tied=True), made(table=True)
+    assert plain.keys() - tied.keys() == {"head.weight"}
+    assert plain.keys() == table.keys()
+    for other in (tied, table):
+        assert all(torch.equal(tensor, plain[name]) for name, tensor in other.items())
+    assert not torch.equal(made(seed=2)["embed.weight"], plain["embed.weight"])
+    assert not torch.equal(plain["layer.0.weight"], plain["layer.1.weight"])
+
+
+def test_seeds_are_pinned() -> None:
+    # sha256 of "0:embed.weight" begins with these bytes; another seed would retrain every model.
+    assert weights.tensor_seed(0, "embed.weight") == 7802378477145704647
+
+
+def test_tied_tensors_stay_tied_and_tables_are_not_lost() -> None:
+    architecture: Any = Architecture(tied=True)
+    module: Any = weights.materialise(architecture, 6, "cpu")
+    assert module.head.weight is module.embed.weight
+    architecture = Architecture(table=True)
+    module = weights.materialise(architecture, 6, "cpu")
+    assert module.table.tolist() == [0, 1, 2, 3]
+
+
+def test_the_initializer_learns_the_shape_and_the_roles() -> None:
+    architecture: Any = Architecture(width=8)
+    record = Record()
+    weights.initialise(weights.materialise(architecture, 6, "cpu"), architecture, record, 0)
+    assert record.shapes == {ModelShape(layers=2, hidden=8)}
+    assert {role.layer for role in record.roles} == {None, 0, 1}
+
+
+def test_weights_are_loaded_in_any_dtype(tmp_path: Path) -> None:
+    state = made()
+    checkpoint.write(tmp_path, {name: tensor.bfloat16() for name, tensor in state.items()}, {"model_type": "pair"})
+    architecture: Any = Architecture()
+    module = weights.materialise(architecture, 6, "cpu")
+    weights.load_into(module, tmp_path)
+    for name, tensor in weights.canonical(module).items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, state[name].bfloat16().float())
+
+
+def test_a_stored_second_name_of_a_tied_tensor_is_accepted(tmp_path: Path) -> None:
+    state = made()
+    checkpoint.write(tmp_path, state, {"model_type": "pair"})
+    architecture: Any = Architecture(tied=True)
+    module = weights.materialise(architecture, 6, "cpu")
+    weights.load_into(module, tmp_path)
+    assert torch.equal(weights.canonical(module)["embed.weight"], state["embed.weight"])
+
+
+def test_every_difference_is_named(tmp_path: Path) -> None:
+    state = made(width=5)
+    state["extra"] = state.pop("layer.1.bias")
+    checkpoint.write(tmp_path, state, {"model_type": "pair"})
+    architecture: Any = Architecture(width=4)
+    with pytest.raises(UserError) as caught:
+        weights.load_into(weights.materialise(architecture, 6, "cpu"), tmp_path)
+    facts = [problem.fact for problem in caught.value.problems]
+    assert f"{tmp_path}: embed.weight is 6 x 5" in facts
+    assert f"{tmp_path} lacks the tensor layer.1.bias" in facts
+    assert f"{tmp_path} holds the tensor extra" in facts
+    assert len(facts) == 7
