@@ -1,0 +1,246 @@
+"""A saved tokenizer: ``tokenizer.json`` beside ``tokenizer_config.json``, read the same way whichever part made it.
+
+Text is encoded as text: a document in which ``<|endoftext|>`` is written out gets the ids of those characters and
+never the id that ends documents (``encode_special_tokens`` of the ``tokenizers`` library), so no document can end
+another, or end early, by what it says.
+
+Threads: the library's own pool does not survive a fork and is sized once a process. Encoding therefore runs in the
+calling thread unless the user's ``TOKENIZERS_PARALLELISM`` says otherwise; who wants more brings threads
+(``lmgraft.stages.tokens`` does; the library lets go of the interpreter lock), and training borrows the pool through
+:func:`library_threads`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from lmgraft.errors import Problem, UserError
+
+__all__ = ["CONFIG", "FILE", "SavedTokenizer", "copy", "library_threads", "load", "pieces", "verify"]
+
+FILE = "tokenizer.json"
+CONFIG = "tokenizer_config.json"
+
+#: The parts of tokenizer.json that decide ids or text; the rest is padding and truncation, which we never use.
+MEANING = ("model", "pre_tokenizer", "normalizer", "added_tokens", "post_processor", "decoder")
+
+#: Characters in one piece of a long document. The library needs about 140 bytes of memory a character.
+PIECE = 1 << 16
+
+_CUT = re.compile(r"(?<=\S)[ \n]")
+_BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
+_SWITCH = "TOKENIZERS_PARALLELISM"
+
+
+def pieces(text: str, size: int = PIECE) -> Iterator[str]:
+    """Cuts ``text`` into pieces of ``size`` characters or a little more; joined they are ``text`` again.
+
+    A cut lies before a space or a line feed that follows something else than white space. GPT-2's pattern never
+    joins those two (only the first alternatives may begin with a space, only the last ones hold white space), so with
+    it the pieces give the very ids of the whole. Text without such a place stays in one piece.
+    """
+    start = 0
+    while len(text) - start > size:
+        found = _CUT.search(text, start + size)
+        if found is None:
+            break
+        yield text[start : found.start()]
+        start = found.start()
+    yield text[start:]
+
+
+@contextmanager
+def library_threads() -> Iterator[None]:
+    """Lets the library use its own threads inside the block, unless the user's environment already decides.
+
+    Afterwards they are switched off: a process that is forked later would inherit a pool without threads, and the
+    library warns about every such fork.
+    """
+    chosen = os.environ.get(_SWITCH)
+    if chosen is None:
+        os.environ[_SWITCH] = "true"
+    try:
+        yield
+    finally:
+        if chosen is None:
+            os.environ[_SWITCH] = "false"
+
+
+class SavedTokenizer:
+    """A tokenizer read from its files; satisfies :class:`lmgraft.seams.tokenizer.TextTokenizer`."""
+
+    def __init__(self, tokenizer: Tokenizer, content: dict[str, Any], end_id: int, pad_id: int) -> None:
+        tokenizer.encode_special_tokens = True
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._content = content
+        self._end_id = end_id
+        self._pad_id = pad_id
+        self._cuttable = _is_gpt2(content)
+        self._vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    @property
+    def vocab_size(self) -> int:
+        """The highest id plus one."""
+        return self._vocab_size
+
+    @property
+    def end_id(self) -> int:
+        return self._end_id
+
+    @property
+    def pad_id(self) -> int:
+        return self._pad_id
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, no special tokens added and none recognised in the text."""
+        return [ids.tolist() for ids in self.encode_arrays(texts)]
+
+    def encode_arrays(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """:meth:`encode_batch` in a seventh of the memory: int32 arrays."""
+        parts = [list(pieces(text)) if self._cuttable else [text] for text in texts]
+        flat = [part for document in parts for part in document]
+        encoded = self._tokenizer.encode_batch_fast(flat, add_special_tokens=False)
+        arrays = iter([np.array(encoding.ids, dtype=np.int32) for encoding in encoded])
+        documents = [[next(arrays) for _ in document] for document in parts]
+        return [document[0] if len(document) == 1 else np.concatenate(document) for document in documents]
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool = False) -> str:
+        """Text of ``ids``; exact for byte-level tokenizers. Bytes that are no UTF-8 become U+FFFD."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special))
+
+    def token_bytes(self) -> list[int]:
+        """For each id the number of UTF-8 bytes it stands for; 0 for special tokens and for ids not in use."""
+        measure = self._piece_measure()
+        sizes = [0] * self._vocab_size
+        for piece, index in self._tokenizer.get_vocab(with_added_tokens=False).items():
+            sizes[index] = measure(piece)
+        for index, token in self._tokenizer.get_added_tokens_decoder().items():
+            sizes[index] = 0 if token.special else len(token.content.encode())
+        return sizes
+
+    def fingerprint(self) -> str:
+        """sha256 over what decides ids or text in ``tokenizer.json``, whatever its layout or the library's version."""
+        meaning = {key: self._content.get(key) for key in MEANING}
+        model = dict(meaning["model"] or {})
+        # Files of older versions hold a merge as "a b", newer ones as ["a", "b"].
+        model["merges"] = [m.split(" ", 1) if isinstance(m, str) else m for m in model.get("merges") or []]
+        meaning["model"] = model
+        text = json.dumps(meaning, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _piece_measure(self) -> Any:
+        types = set(_types(self._content.get("pre_tokenizer"))) | set(_types(self._content.get("decoder")))
+        if "ByteLevel" in types:
+            return len  # one character of the byte-level alphabet stands for one byte
+        if types & {"ByteFallback", "Metaspace"}:
+            return _sentence_piece_bytes
+        problem = Problem(
+            f"{FILE}: the tokenizer is neither byte-level nor of SentencePiece's kind",
+            f"it splits and joins text with {', '.join(sorted(types)) or 'nothing'}, so a token's bytes are not known",
+            "use a byte-level tokenizer such as byte_bpe",
+        )
+        raise UserError(problem)
+
+
+def _sentence_piece_bytes(piece: str) -> int:
+    return 1 if _BYTE_PIECE.fullmatch(piece) else len(piece.replace("\u2581", " ").encode())
+
+
+def _types(node: dict[str, Any] | None) -> Iterator[str]:
+    """The kinds of a pre-tokenizer or decoder, sequences unfolded."""
+    if node:
+        yield str(node.get("type"))
+        for inner in (*node.get("pretokenizers", ()), *node.get("decoders", ())):
+            yield from _types(inner)
+
+
+def _is_gpt2(content: dict[str, Any]) -> bool:
+    """Does GPT-2's pattern alone decide where text is split, so that :func:`pieces` changes no id?"""
+    splitter = content.get("pre_tokenizer") or {}
+    return (
+        splitter.get("type") == "ByteLevel"
+        and splitter.get("use_regex", True) is True
+        and splitter.get("add_prefix_space") is False
+        and content.get("normalizer") is None
+        and all(token["special"] for token in content.get("added_tokens") or [])
+    )
+
+
+def load(folder: Path) -> SavedTokenizer:
+    """Reads the tokenizer in ``folder``.
+
+    Raises :class:`~lmgraft.errors.UserError` where a file is missing or broken, and where there is no end token, no
+    padding token, or one for both (the model would learn never to stop).
+    """
+    content = _json(folder / FILE)
+    config = _json(folder / CONFIG)
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / FILE))
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(Problem(f"{folder / FILE} cannot be read", str(error), "make the tokenizer again")) from error
+    os.environ.setdefault(_SWITCH, "false")
+    end_id = _special(tokenizer, config, "eos_token", folder)
+    pad_id = _special(tokenizer, config, "pad_token", folder)
+    if end_id == pad_id:
+        fact = f"{folder / CONFIG}: pad_token and eos_token are both {_content(config['eos_token'])!r}"
+        cause = "padding is masked, so a model could never learn to end"
+        raise UserError(Problem(fact, cause, "give the tokenizer a padding token of its own"))
+    return SavedTokenizer(tokenizer, content, end_id, pad_id)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        remedy = "name a folder that holds tokenizer.json and tokenizer_config.json"
+        raise UserError(Problem(f"{path} is missing", "a tokenizer is read from it", remedy)) from error
+    except ValueError as error:
+        raise UserError(Problem(f"{path} is not JSON", str(error), "make the tokenizer again")) from error
+    if not isinstance(content, dict):
+        raise UserError(Problem(f"{path} holds no JSON object", "its keys are needed", "make the tokenizer again"))
+    return content
+
+
+def _content(token: Any) -> Any:
+    """Files hold a token as a string or as ``{"content": ...}``."""
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _special(tokenizer: Tokenizer, config: dict[str, Any], key: str, folder: Path) -> int:
+    token = _content(config.get(key))
+    index = tokenizer.token_to_id(token) if isinstance(token, str) else None
+    if index is None:
+        fact = f"{folder / CONFIG}: {key} is {token!r}" if token else f"{folder / CONFIG} names no {key}"
+        cause = f"{key} must be a token of {FILE}: documents end with eos_token, batches are filled with pad_token"
+        raise UserError(Problem(fact, cause, f'add "{key}" to {CONFIG}, and the token to {FILE}'))
+    return int(index)
+
+
+def copy(folder: Path, out: Path) -> None:
+    """Copies the two files of the tokenizer in ``folder`` to ``out``."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (FILE, CONFIG):
+        shutil.copyfile(folder / name, out / name)
+
+
+def verify(folder: Path) -> list[str]:
+    """What is wrong with the tokenizer in ``folder``; empty where nothing is."""
+    try:
+        load(folder)
+    except UserError as error:
+        return [problem.fact for problem in error.problems]
+    return []
