@@ -47,7 +47,11 @@ def resolve(recipe: str) -> RecipeRef:
     names = sorted(paths.recipe_files())
     if looks_like_path:
         cause = "it is a folder" if file.is_dir() else f"no file is there, seen from {Path.cwd()}"
-        raise UserError(Problem(f"there is no recipe file {recipe}", cause, "check the path; lmgraft recipes lists the installed ones"))
+        raise UserError(
+            Problem(
+                f"there is no recipe file {recipe}", cause, "check the path; lmgraft recipes lists the installed ones"
+            )
+        )
     remedy = table.close(recipe, names) or "lmgraft recipes; a path to a file ends in .yaml"
     raise UserError(Problem(f"there is no recipe {recipe!r}", f"installed: {', '.join(names)}", remedy))
 

@@ -74,7 +74,9 @@ class InstalledCatalogue:
         for root in _roots(path):
             below = root / path
             if below.is_dir():
-                groups |= {item.name for item in below.iterdir() if item.is_dir() and not item.name.startswith(("_", "."))}
+                groups |= {
+                    item.name for item in below.iterdir() if item.is_dir() and not item.name.startswith(("_", "."))
+                }
                 names |= {item.stem for item in below.iterdir() if item.suffix in (".yaml", ".yml")}
         return groups, names
 
@@ -159,14 +161,16 @@ def read_yaml(file: Path) -> tuple[Any, str | None]:
             raise UserError(Problem(f"{file} is refused", "the file is over 1 MiB", "a recipe is a few kilobytes"))
         text = file.read_text(encoding="utf-8")
         # OmegaConf's loader is PyYAML's safe loader that also refuses a key given twice.
-        content = yaml.load(text, Loader=get_yaml_loader())  # noqa: S506
+        content = yaml.load(text, Loader=get_yaml_loader())
     except OSError as error:
         raise UserError(Problem(f"{file} cannot be read", str(error), "check the path and its permissions")) from error
     except UnicodeDecodeError as error:
         cause = f"it is not UTF-8: {error.reason} at byte {error.start}"
         raise UserError(Problem(f"{file} cannot be read", cause, "save the file as UTF-8")) from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(Problem(f"{file} is no valid YAML", str(error) or "nested too deep", "mend the line named above")) from error
+        raise UserError(
+            Problem(f"{file} is no valid YAML", str(error) or "nested too deep", "mend the line named above")
+        ) from error
     header = ConfigSource._get_header_dict(text[:512])
     problems = list(untrusted.judge(content, str(file), header, text))
     if problems:

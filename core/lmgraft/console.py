@@ -95,7 +95,9 @@ class Console:
         finally:
             bar.close()
 
-    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    def table(
+        self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+    ) -> None:
         """A plain table on stdout: it is a result."""
         from rich import box
         from rich.console import Console as RichConsole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,7 @@ class Context:
     run: RunInfo
     console: Console
     lifecycle: Lifecycle
-    digest: Callable[[Path], str]
+    digests: Callable[[Sequence[Path]], list[str]]
     checks: list[Callable[[], None]] = field(default_factory=list)
     work: Path = _NOWHERE
     out: Path = _NOWHERE
@@ -59,7 +59,10 @@ class Context:
         return [use for use in self.stage.parts if use.slot == slot or use.slot.startswith(f"{slot}.")]
 
     def file_digest(self, path: Path) -> str:
-        return self.digest(path)
+        return self.digests([path])[0]
+
+    def file_digests(self, paths: Sequence[Path]) -> list[str]:
+        return self.digests(paths)
 
     def progress(self, title: str, total: float | None, unit: str) -> AbstractContextManager[Progress]:
         return self.console.progress(title, total, unit)

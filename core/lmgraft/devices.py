@@ -1,4 +1,4 @@
-"""What ``device: auto`` and ``precision: auto`` mean on this machine, decided without importing torch where possible."""
+"""What ``device: auto`` and ``precision: auto`` mean on this machine, found without importing torch if possible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def resolve_device(device: str) -> str:
         return next((name for name, there in has.items() if there), "cpu")
     if not has.get(device, False):
         cause = f"this torch ({torch.__version__}) sees no {device} device"
-        raise UserError(Problem(f"device={device} is not available", cause, "device=cpu, or install a torch built for it"))
+        raise UserError(
+            Problem(f"device={device} is not available", cause, "device=cpu, or install a torch built for it")
+        )
     return device
 
 

@@ -4,7 +4,8 @@ In the key: the kind and its revision, the ``result`` fields, each part's name, 
 fields, the content digests of the inputs, and what the stage's ``identity`` adds (digests of source files, the resolved
 precision). Not in it: ``execution`` fields and slots, the names of stages, versions of torch and Python.
 
-The *loose* key leaves the package hashes and revisions out: two keys that agree loosely are the same work by other code.
+The *loose* key leaves the package hashes and revisions out: keys that agree loosely are the same work by
+other code.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def action_key(stage: StageNode, inputs: Mapping[str, Sequence[Artifact]], ident
     code = {
         "revision": stage.installed.component.revision,
         # Core's own kinds change by revision alone; a third party's stage is a part like any other.
-        "stage": "" if _package_of(stage.installed.component.target) == "lmgraft" else package_hash(_package_of(stage.installed.component.target)),
+        "stage": ""
+        if _package_of(stage.installed.component.target) == "lmgraft"
+        else package_hash(_package_of(stage.installed.component.target)),
         "parts": {part.slot: [package_hash(_package(part)), part.installed.component.revision] for part in parts},
     }
     return Key(_digest({**same, "code": code}), _digest(same), packages)

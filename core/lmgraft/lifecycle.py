@@ -56,7 +56,9 @@ class _Tracker(threading.Thread):
                 getattr(self._manager.hook, f"lmgraft_{hook}")(**arguments)
             except Exception as error:
                 self.failed = True
-                self._report(f"tracker {self.label} failed at {hook} and is left alone: {type(error).__name__}: {error}")
+                self._report(
+                    f"tracker {self.label} failed at {hook} and is left alone: {type(error).__name__}: {error}"
+                )
 
     def finish(self) -> None:
         try:

@@ -26,10 +26,24 @@ def model_folder(place: Path) -> Path:
         for name in reversed(list(data.get("stages", {}))):
             folder = place / "stages" / name
             if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors*")):
-                return folder.resolve()
-        raise UserError(Problem(f"the run {place} holds no model yet", "no stage of it has made one", "lmgraft run the recipe to its end"))
-    cause = "there is no such folder" if not place.exists() else "neither a model folder (config.json) nor a run directory (run.json)"
-    raise UserError(Problem(f"{place} holds no model", cause, "give a model folder or a run directory; lmgraft runs lists the latter"))
+                return Path(folder).resolve()
+        raise UserError(
+            Problem(
+                f"the run {place} holds no model yet",
+                "no stage of it has made one",
+                "lmgraft run the recipe to its end",
+            )
+        )
+    cause = (
+        "there is no such folder"
+        if not place.exists()
+        else "neither a model folder (config.json) nor a run directory (run.json)"
+    )
+    raise UserError(
+        Problem(
+            f"{place} holds no model", cause, "give a model folder or a run directory; lmgraft runs lists the latter"
+        )
+    )
 
 
 def architecture_for(folder: Path) -> Architecture:
@@ -54,11 +68,19 @@ def architecture_for(folder: Path) -> Architecture:
             part: Architecture = build(component, settings)
             return part
     names = ", ".join(row.name for row in rows) or "none"
-    raise UserError(Problem(f"{file}: no installed architecture builds model_type {kind!r}", f"installed: {names}", "pip install a plugin that brings it; lmgraft plugins list"))
+    raise UserError(
+        Problem(
+            f"{file}: no installed architecture builds model_type {kind!r}",
+            f"installed: {names}",
+            "pip install a plugin that brings it; lmgraft plugins list",
+        )
+    )
 
 
-def load(place: str | Path, *, device: str = "auto", precision: str = "auto", parallelism: str = "single") -> ModelHandle:
-    """A model folder or a run directory as a :class:`~lmgraft.seams.parallelism.ModelHandle`: ``score`` and ``generate``."""
+def load(
+    place: str | Path, *, device: str = "auto", precision: str = "auto", parallelism: str = "single"
+) -> ModelHandle:
+    """The model of a folder or a run directory, to ask: :class:`~lmgraft.seams.parallelism.ModelHandle`."""
     return engine(model_folder(Path(place)), device=device, precision=precision, parallelism=parallelism).handle()
 
 

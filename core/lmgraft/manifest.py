@@ -27,7 +27,9 @@ _WATCHED = ("torch", "tokenizers", "datasets", "pyarrow", "numpy", "safetensors"
 class Manifest:
     """The manifest of one run, written whole and atomically at every change."""
 
-    def __init__(self, folder: Path, recipe: Recipe, *, source: str, overrides: Iterable[str], device: str, store: Path) -> None:
+    def __init__(
+        self, folder: Path, recipe: Recipe, *, source: str, overrides: Iterable[str], device: str, store: Path
+    ) -> None:
         self._file = folder / FILE
         self.data: dict[str, Any] = {
             "recipe_name": recipe.name,

@@ -26,5 +26,7 @@ def quiet_hydra() -> None:
     except Exception as error:
         cause = f"one raised {type(error).__name__}: {error}"
         raise UserError(
-            Problem("Hydra's plugins cannot be loaded", cause, "pip uninstall the launcher or sweeper that the error names")
+            Problem(
+                "Hydra's plugins cannot be loaded", cause, "pip uninstall the launcher or sweeper that the error names"
+            )
         ) from error

@@ -100,7 +100,9 @@ class _Reader:
     def stage_names(self) -> list[str]:
         stages = self.cfg.get("stages")
         if not OmegaConf.is_list(stages) or not stages:
-            self.problem("stages is missing or no list", "it is the order of the recipe's work", "stages: [corpus, ...]")
+            self.problem(
+                "stages is missing or no list", "it is the order of the recipe's work", "stages: [corpus, ...]"
+            )
             return []
         names = [str(name) for name in stages]
         for name in sorted({name for name in names if names.count(name) > 1}):
@@ -108,12 +110,20 @@ class _Reader:
         return list(dict.fromkeys(names))
 
     def root(self, names: list[str]) -> None:
-        for key, allowed in (("device", _DEVICES), ("precision", _PRECISIONS)):
-            if self.cfg.get(key) not in allowed:
-                value = self.cfg.get(key)
-                self.problem(f"{key}={value}", f"it is one of {', '.join(allowed)}", table.close(str(value), allowed) or f"{key}=auto")
-        if not isinstance(self.cfg.get("seed"), int) or isinstance(self.cfg.get("seed"), bool):
-            self.problem(f"seed={self.cfg.get('seed')}", "it is a whole number", "seed=0")
+        for name, allowed in (("device", _DEVICES), ("precision", _PRECISIONS)):
+            if self.cfg.get(name) not in allowed:
+                value = self.cfg.get(name)
+                self.problem(
+                    f"{name}={value}",
+                    f"it is one of {', '.join(allowed)}",
+                    table.close(str(value), allowed) or f"{name}=auto",
+                )
+        seed: Any = self.cfg.get("seed")
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            self.problem(f"seed={seed}", "it is a whole number", "seed=0")
+
+    def unused(self, names: list[str]) -> None:
+        """Root nodes that nothing uses; asked last, since another problem can be why nothing refers to a node."""
         referred = _references(self.cfg)
         for key in self.cfg:
             node = self.cfg._get_node(key)
@@ -122,7 +132,9 @@ class _Reader:
                 continue
             words = [*names, *ROOT, *referred]
             cause = "it is no setting, no stage, and nothing refers to it"
-            self.problem(f"{key} is set and never used", cause, table.close(str(key), words) or f"take {key} out of the recipe")
+            self.problem(
+                f"{key} is set and never used", cause, table.close(str(key), words) or f"take {key} out of the recipe"
+            )
 
     # --- stages and their slots -------------------------------------------------------------------------------------
 
@@ -133,13 +145,17 @@ class _Reader:
             kinds = [row.name for row in table.rows() if row.seam == "stage"]
             cause = "stages lists it, and no kind of stage is bound to it"
             hint = table.close(name, [str(key) for key in self.cfg if key not in ROOT])
-            self.problem(f"stage {name} has no kind", cause, hint or f"defaults: - stage@{name}: KIND, of {', '.join(kinds)}")
+            self.problem(
+                f"stage {name} has no kind", cause, hint or f"defaults: - stage@{name}: KIND, of {', '.join(kinds)}"
+            )
             return None
         assert isinstance(node, DictConfig)
         installed = self.installed("stage", node, kind, "kind", name)
         if installed is None:
             return None
-        parts = [part for spec in dataclasses.fields(kind) if "slot" in spec.metadata for part in self.slot(name, node, spec)]
+        parts = [
+            part for spec in dataclasses.fields(kind) if "slot" in spec.metadata for part in self.slot(name, node, spec)
+        ]
         config = self.object(node, name, kind)
         if config is None:
             return None
@@ -166,7 +182,9 @@ class _Reader:
         if value is None or (not isinstance(value, DictConfig) and value._value() is None):
             if not spec.metadata["optional"]:
                 names = [row.name for row in table.rows() if row.seam == seam]
-                self.problem(f"{where} is empty", f"the stage needs one {seam}", f"{seam}@{where}=NAME, of {', '.join(names)}")
+                self.problem(
+                    f"{where} is empty", f"the stage needs one {seam}", f"{seam}@{where}=NAME, of {', '.join(names)}"
+                )
             return []
         part = self.part(where, spec.name, seam, value, execution=spec.metadata["execution"])
         return [part] if part else []
@@ -178,6 +196,10 @@ class _Reader:
         found = []
         for key in list(value):
             child = value._get_node(key)
+            if not isinstance(child, DictConfig):
+                cause = f"that key holds the settings of the {seam} {key}, not a value"
+                self.problem(f"{where}.{key} is set to a plain value", cause, f"{where}.{key}.SETTING=VALUE")
+                continue
             if isinstance(child, DictConfig) and _class_of(child) is None and "part" not in child:
                 # The recipe sets values of a part that the command line then deselects.
                 self.notes.append(f"{where}.{key} is not selected; the values that the recipe sets for it are dropped")
@@ -189,7 +211,9 @@ class _Reader:
                 found.append(part)
         if not found and not optional and not any(where in problem.fact for problem in self.problems):
             names = [row.name for row in table.rows() if row.seam == seam]
-            self.problem(f"{where} is empty", f"the stage needs a {seam}", f"{seam}@{where}=[NAME], of {', '.join(names)}")
+            self.problem(
+                f"{where} is empty", f"the stage needs a {seam}", f"{seam}@{where}=[NAME], of {', '.join(names)}"
+            )
         return found
 
     def part(self, where: str, slot: str, seam: str, value: Any, *, execution: bool = False) -> PartUse | None:
@@ -262,7 +286,11 @@ class _Reader:
                 null = f"{where}=null" if spec.metadata["optional"] else "add it to stages, before this one"
                 self.problem(f"{where}={name}", cause, choice or null)
             elif made not in kinds:
-                self.problem(f"{where}={name}", f"that stage makes a {made}; a {' or '.join(kinds)} is read here", choice or f"{where}=STAGE")
+                self.problem(
+                    f"{where}={name}",
+                    f"that stage makes a {made}; a {' or '.join(kinds)} is read here",
+                    choice or f"{where}=STAGE",
+                )
         return tuple(name for name in names if name in before)
 
     def trackers(self) -> list[PartUse]:
@@ -287,14 +315,18 @@ class _Reader:
                 self.problems += [self.as_problem(item, where, config) for item in found]
             except Exception as error:  # a plugin's check is not ours: its own fault must not hide the rest
                 cause = f"its check raised {type(error).__name__}: {error}"
-                self.problem(f"{where} ({config.part or config.part}) cannot be checked", cause, "tell the plugin's author")
+                self.problem(
+                    f"{where} ({config.part or config.part}) cannot be checked", cause, "tell the plugin's author"
+                )
 
     def as_problem(self, item: Problem | str, where: str, config: ComponentConfig) -> Problem:
         if isinstance(item, Problem):
             return item
         word = item.split()[0].strip(",:") if item else ""
         key = f"{where}.{word}" if word.split(".")[0] in {spec.name for spec in dataclasses.fields(config)} else where
-        return Problem(f"{key} does not fit", item, f"{key}=VALUE; lmgraft explain {self.name} {key} tells where it comes from")
+        return Problem(
+            f"{key} does not fit", item, f"{key}=VALUE; lmgraft explain {self.name} {key} tells where it comes from"
+        )
 
     def needs(self, recipe: Recipe, stage: StageNode) -> None:
         near = [stage, *recipe.upstream(stage.name)]
@@ -305,9 +337,14 @@ class _Reader:
                 offered |= part.config.provides()
         for where, config in [(stage.name, stage.config), *((part.path, part.config) for part in stage.parts)]:
             for need in sorted(config.needs() - offered):
-                cause = f"the parts of {', '.join(other.name for other in near)} offer {', '.join(sorted(offered)) or 'nothing'}"
+                places, said = ", ".join(other.name for other in near), ", ".join(sorted(offered)) or "nothing"
+                cause = f"the parts of {places} offer {said}"
                 named = config.part or where
-                self.problem(f"{where}: {named} needs {need}", cause, f"choose parts that go together; lmgraft plugins show {named}")
+                self.problem(
+                    f"{where}: {named} needs {need}",
+                    cause,
+                    f"choose parts that go together; lmgraft plugins show {named}",
+                )
 
 
 def read(cfg: DictConfig, name: str) -> Recipe:
@@ -317,6 +354,8 @@ def read(cfg: DictConfig, name: str) -> Recipe:
     reader.root(names)
     stages = [reader.stage(stage, names[:index]) for index, stage in enumerate(names)]
     trackers = reader.trackers()
+    if not reader.problems:
+        reader.unused(names)
     if reader.problems:
         raise UserError(reader.problems)
     recipe = Recipe(
@@ -349,7 +388,9 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
         )
     except OmegaConfBaseException as error:
         cause = str(error).splitlines()[0]
-        raise UserError(Problem(f"{error.full_key} cannot be resolved", cause, "check the ${reference} there")) from error
+        raise UserError(
+            Problem(f"{error.full_key} cannot be resolved", cause, "check the ${reference} there")
+        ) from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 

@@ -60,7 +60,8 @@ class Registry:
             try:
                 self._load(row)
             except _Refused as refused:
-                fact = f"{where or seam}: {seam} {name!r} of {row.distribution} {row.version} ({row.module}) cannot be used"
+                origin = f"{row.distribution} {row.version} ({row.module})"
+                fact = f"{where or seam}: {seam} {name!r} of {origin} cannot be used"
                 raise UserError(Problem(fact, refused.cause, refused.remedy)) from refused
         return self._loaded[seam, name]
 
@@ -100,7 +101,7 @@ class Registry:
             if fresh:
                 self._plugins.register(module, name=f"{row.distribution}:{row.module}")
                 self._plugins.check_pending()
-            components = self._ask(module, row)
+            components: list[Any] = self._ask(module, row)
             _verify(row, components)
         except pluggy.PluginValidationError as error:
             self._roll_back(module, fresh)
@@ -137,7 +138,11 @@ def build(component: Component[T], config: ComponentConfig) -> T:
     missing = _missing(component)
     if missing:
         raise UserError(
-            Problem(f"{component.name} needs {', '.join(missing)}", "it is not installed, or not in that version", _pip(missing))
+            Problem(
+                f"{component.name} needs {', '.join(missing)}",
+                "it is not installed, or not in that version",
+                _pip(missing),
+            )
         )
     module, _, attribute = component.target.partition(":")
     try:
@@ -170,7 +175,9 @@ def package_hash(package: str) -> str:
 
     spec = importlib.util.find_spec(package)
     if spec is None:
-        raise UserError(Problem(f"the package {package} is gone", "it was found a moment ago", f"pip install {package}"))
+        raise UserError(
+            Problem(f"the package {package} is gone", "it was found a moment ago", f"pip install {package}")
+        )
     digest = hashlib.sha256()
     roots = [Path(place) for place in spec.submodule_search_locations or ()] or [Path(str(spec.origin))]
     for root in roots:
@@ -215,9 +222,10 @@ def _import(row: Row) -> ModuleType:
 
 
 def _verify(row: Row, components: list[Component[Any]]) -> None:
+    strange: list[Any] = [item for item in components if not isinstance(item, Component)]
+    for item in strange:
+        raise _Refused("broken", f"its hook returned {type(item).__name__}, not Component", _upgrade(row))
     for component in components:
-        if not isinstance(component, Component):
-            raise _Refused("broken", f"its hook returned {type(component).__name__}, not Component", _upgrade(row))
         if not (is_dataclass(component.config) and issubclass(component.config, ComponentConfig)):
             cause = f"the config of {component.name} is no dataclass deriving from ComponentConfig"
             raise _Refused("broken", cause, f"decorate it with @dataclass in {row.module}")
@@ -228,14 +236,18 @@ def _verify(row: Row, components: list[Component[Any]]) -> None:
     }
     returned = {component.name for component in components}
     if promised != returned:
-        cause = (
-            f"its entry points promise {', '.join(sorted(promised))} and its hook returns {', '.join(sorted(returned)) or 'nothing'}"
+        said = ", ".join(sorted(returned)) or "nothing"
+        cause = f"its entry points promise {', '.join(sorted(promised))} and its hook returns {said}"
+        raise _Refused(
+            "broken", cause, "make the two lists equal; reinstall, since entry points are written at install time"
         )
-        raise _Refused("broken", cause, "make the two lists equal; reinstall, since entry points are written at install time")
     for component in components:
         oldest, newest = SEAM_API[row.seam]
         if not oldest <= component.api <= newest:
-            cause = f"{component.name} speaks version {component.api} of the {row.seam} seam; this lmgraft speaks {oldest} to {newest}"
+            ours = f"{oldest}" if oldest == newest else f"{oldest} to {newest}"
+            cause = (
+                f"{component.name} speaks version {component.api} of the {row.seam} seam; this lmgraft speaks {ours}"
+            )
             raise _Refused("incompatible", cause, f"pip install --upgrade {row.distribution} lmgraft")
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -122,7 +121,9 @@ class Runner:
             raise
         except KeyboardInterrupt as error:
             status = "stopped"
-            raise Stopped("stopped at once on a second signal; the same command goes on from the last checkpoint") from error
+            raise Stopped(
+                "stopped at once on a second signal; the same command goes on from the last checkpoint"
+            ) from error
         finally:
             record.write(status=status, seconds=round(time.monotonic() - started, 3))
             lifecycle.tell("run_end", run=info, status=status)
@@ -138,7 +139,9 @@ class Runner:
                     link.unlink()
         except OSError as error:
             cause = f"{error.strerror or error}"
-            raise UserError(Problem(f"the run directory {folder} cannot be written", cause, "run.dir=PATH chooses another")) from error
+            raise UserError(
+                Problem(f"the run directory {folder} cannot be written", cause, "run.dir=PATH chooses another")
+            ) from error
 
     def _stage(
         self,
@@ -176,12 +179,23 @@ class Runner:
 
     def _build(self, stage: StageNode, context: Context, key: Key) -> tuple[Record, str]:
         started = time.monotonic()
-        described = {"stage": stage.name, "kind": stage.kind, "recipe": self.recipe.name, "parts": dict(key.parts)}
+        # The inputs' digests are named so that the garbage collector leaves them while this stage is at work.
+        inputs = [artifact.digest for artifacts in context.inputs.values() for artifact in artifacts]
+        described = {
+            "stage": stage.name,
+            "kind": stage.kind,
+            "recipe": self.recipe.name,
+            "parts": dict(key.parts),
+            "inputs": inputs,
+        }
         with self.store.build(
             key.action,
             loose=key.loose,
             describe=described,
-            wait_note=lambda who: self.console.line(f"  {stage.name}: {who} is building it; waiting"),
+            wait_note=lambda host, pid: self.console.line(
+                f"{stage.name}: process {pid} on {host} is building it; waiting"
+            ),
+            check=context.alive,
             accept_drift=self.options.accept_drift,
             restart=self.options.restart,
         ) as job:
@@ -194,7 +208,12 @@ class Runner:
                 context.metrics.append(sidecar)
                 self._stages[stage.name].run(context)
                 context.metrics.remove(sidecar)
-            meta = {"stage": stage.name, "recipe": self.recipe.name, "environment": manifest.environment(), "device": self.device}
+            meta = {
+                "stage": stage.name,
+                "recipe": self.recipe.name,
+                "environment": manifest.environment(),
+                "device": self.device,
+            }
             return job.publish(kind=stage.config.artifact, meta=meta, seconds=time.monotonic() - started), "ran"
 
     def _finish(
@@ -232,7 +251,7 @@ class Runner:
             run=info or RunInfo(self.recipe.name, Path(), self.recipe.seed),
             console=self.console,
             lifecycle=lifecycle or Lifecycle((), self.console.line),
-            digest=self.store.file_digest,
+            digests=self.store.file_digests,
         )
 
     def _key(self, stage: StageNode, context: Context) -> Key:

@@ -12,7 +12,10 @@ __all__ = ["StopRequest"]
 
 
 class StopRequest:
-    """Context manager; ``check()`` raises :class:`Stopped` once a signal has come. Outside the main thread it only waits."""
+    """Context manager; ``check()`` raises :class:`Stopped` once a signal has come.
+
+    Outside the main thread no signal arrives and nothing is installed.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -24,7 +27,9 @@ class StopRequest:
                 self._before[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lmgraft.version import DOORS, SEAMS, installed
 
-__all__ = ["PREFIX", "Row", "close", "rows", "select", "seams_of"]
+__all__ = ["PREFIX", "Row", "close", "rows", "seams_of", "select"]
 
 PREFIX = "lmgraft."
 

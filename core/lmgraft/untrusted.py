@@ -33,7 +33,8 @@ _INSTANTIATE = frozenset({"_target_", "_partial_", "_recursive_", "_convert_", "
 _LAUNCHER = frozenset({
     "n_jobs", "backend", "prefer", "require", "verbose", "timeout", "batch_size", "max_nbytes",
     "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name", "partition",
-    "array_parallelism", "max_num_timeout", "gpus_per_task", "mem_per_gpu", "mem_per_cpu", "account", "qos", "constraint",
+    "array_parallelism", "max_num_timeout", "gpus_per_task", "mem_per_gpu", "mem_per_cpu", "account", "qos",
+    "constraint",
 })  # fmt: skip
 _SWEEPER = frozenset({"params", "max_batch_size", "n_trials", "n_jobs", "direction", "study_name", "max_failure_rate"})
 _GROUPS = ("hydra/launcher", "hydra/sweeper")
@@ -57,7 +58,7 @@ def judge(content: Any, file: str, header: Mapping[str, str | None] | None = Non
     yield from _defaults(content.get("defaults"), file)
     yield from _hydra(content.get("hydra"), file)
     for key in ("run", "store"):
-        if key in content:
+        if key in content and content[key] != {"dir": None}:  # conf/base.yaml declares them, unset
             cause = "a file may not choose where a run or the store lies"
             yield _problem(f"{file}: {key}", cause, f"give {key}.dir=PATH on the command line")
 
@@ -125,7 +126,7 @@ def _leads_to_hydra(package: str) -> bool:
     if "${" in package:
         return True
     parts = [part for part in package.split(".") if part not in ("_global_", "_here_", "_group_", "_name_", "")]
-    return bool(parts) and parts[0] == "hydra" or any(part.startswith("hydra") for part in parts[:1])
+    return (bool(parts) and parts[0] == "hydra") or any(part.startswith("hydra") for part in parts[:1])
 
 
 def _defaults(defaults: Any, file: str) -> Iterator[Problem]:
@@ -203,9 +204,13 @@ def _params(params: Any, where: str) -> Iterator[Problem]:
         names = (override.key_or_group or "", override.package or "")
         roots = {re.split(r"[./]", name)[0] for name in names}
         if override.is_hydra_override() or any(_leads_to_hydra(name) or name.startswith("hydra") for name in names):
-            yield _problem(f"{where}.{key}", "a sweep does not reach into Hydra's own node", "sweep over the recipe's keys")
+            yield _problem(
+                f"{where}.{key}", "a sweep does not reach into Hydra's own node", "sweep over the recipe's keys"
+            )
         elif roots & {"run", "store"}:
-            yield _problem(f"{where}.{key}", "a sweep does not move the run or the store", "give it on the command line")
+            yield _problem(
+                f"{where}.{key}", "a sweep does not move the run or the store", "give it on the command line"
+            )
         elif _INSTANTIATE & set(re.split(r"[./@]", " ".join(names).replace(" ", "."))):
             yield _problem(f"{where}.{key}", "it names code to call", "sweep over the recipe's keys")
         elif "${" in line:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-__all__ = ["SEAM_API", "SEAMS", "DOORS", "MANY", "installed"]
+__all__ = ["DOORS", "MANY", "SEAMS", "SEAM_API", "installed"]
 
 #: The seven seams, in the order a model meets them.
 SEAMS = ("data_source", "filter", "tokenizer", "architecture", "parallelism", "objective", "evaluator")
@@ -13,7 +13,7 @@ DOORS = ("initializer", "merge", "exporter", "optimizer", "schedule", "teacher",
 #: Seams of which a recipe takes several, in order: their parts come wrapped under their own names.
 MANY = frozenset({"data_source", "filter", "evaluator", "lifecycle"})
 #: seam -> (oldest, newest) version of its protocol that this core speaks.
-SEAM_API: dict[str, tuple[int, int]] = {seam: (1, 1) for seam in (*SEAMS, *DOORS)}
+SEAM_API: dict[str, tuple[int, int]] = dict.fromkeys((*SEAMS, *DOORS), (1, 1))
 
 
 def installed() -> str:

@@ -12,10 +12,9 @@ from typing import Any
 
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
-from omegaconf import OmegaConf
-
 from lmgraft import configs
 from lmgraft.version import MANY
+from omegaconf import OmegaConf
 
 __all__ = ["InstalledSource", "RecipeFileSource"]
 

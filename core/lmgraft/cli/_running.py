@@ -1,0 +1,117 @@
+"""What ``lmgraft run`` does with one recipe: run it, or show its config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmgraft import compose
+from lmgraft import recipe as recipes
+from lmgraft.console import Console, duration
+from lmgraft.runner import Options, Runner, default_run_dir, headline
+
+if TYPE_CHECKING:
+    from lmgraft.recipe import Recipe
+
+__all__ = ["checked", "look", "options", "score_table", "single"]
+
+
+def options(ref: compose.RecipeRef, overrides: list[str], flags: Mapping[str, Any]) -> Options:
+    return Options(
+        source=ref.name if ref.installed else str(ref.file),
+        overrides=tuple(overrides),
+        accept_drift=bool(flags.get("accept_drift")),
+        restart=bool(flags.get("restart")),
+    )
+
+
+def checked(ref: compose.RecipeRef, overrides: list[str]) -> Recipe:
+    return recipes.read(compose.compose(ref, overrides), ref.name)
+
+
+def single(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:
+    ref = compose.resolve(recipe)
+    typed = checked(ref, overrides)
+    console = Console(quiet=bool(flags.get("quiet")))
+    runner = Runner(typed, options=options(ref, overrides, flags), console=console)
+    if flags.get("dry_run"):
+        return _forecast(runner, typed, console)
+    folder = typed.run_dir or default_run_dir(ref.name)
+    data = runner.run(folder)
+    console.line()
+    score_table(console, data)
+    _samples(folder)
+    _next(recipe, folder, data)
+    return 0
+
+
+def _forecast(runner: Runner, typed: Recipe, console: Console) -> int:
+    for note in typed.notes:
+        console.line(f"note: {note}")
+    words = {"reused": "is reused", "runs": "would run", "depends": "would run, unless its inputs come out as before"}
+    rows = [(stage.name, stage.kind, words[what]) for stage, what in runner.forecast()]
+    console.table(f"{typed.name}: nothing was run", ("stage", "kind", "what"), rows)
+    return 0
+
+
+def look(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:
+    """Hydra's --cfg, --info and --hydra-help over our composition."""
+    from hydra._internal.hydra import Hydra
+
+    ref = compose.resolve(recipe)
+    loader = compose.loader(ref)
+    hydra = Hydra(task_name=ref.name, config_loader=loader)
+    if flags["hydra_help"]:
+        print(HYDRA_HELP)
+        return 0
+    compose.compose(ref, overrides)  # the errors in three lines; Hydra's own would come with a traceback
+    if flags["cfg"]:
+        hydra.show_cfg(ref.config_name, overrides, flags["cfg"], flags["package"], flags["resolve"])
+    else:
+        hydra.show_info(flags["info"], config_name=ref.config_name, overrides=overrides)
+    return 0
+
+
+HYDRA_HELP = """Hydra composes the recipe; its settings live under the node `hydra` and are set on the command line:
+  hydra/launcher=joblib hydra.launcher.n_jobs=2     two jobs of a sweep at once
+  hydra/sweeper=optuna                              another way to choose jobs (pip install 'lmgraft[sweep]')
+  'hydra.sweeper.params={pretrain.steps: "100,200"}'
+Overrides: KEY=VALUE sets, +KEY=VALUE adds, ~KEY deletes, GROUP@WHERE=NAME swaps a part, a,b,c sweeps with --multirun.
+The whole grammar: https://hydra.cc/docs/1.3/advanced/override_grammar/basic/"""
+
+
+def score_table(console: Console, data: Mapping[str, Any]) -> None:
+    rows = []
+    for score in headline(data):
+        name = score["name"] + (" (of the same text)" if score.get("reference") else "")
+        rows.append(
+            (score.get("stage", ""), score.get("evaluator", ""), name, f"{score['value']:.4f}", score.get("unit", ""))
+        )
+    if rows:
+        console.table("Scores", ("model", "evaluator", "score", "value", "unit"), rows, right=(3,))
+
+
+def _samples(folder: Path) -> None:
+    from lmgraft.artifacts import scores
+
+    for place in sorted((folder / "stages").iterdir()):
+        for sample in scores.read_samples(place) if (place / "samples.json").is_file() else []:
+            print(f"Sample of {sample['stage']} after {sample['prompt']!r}:")
+            print("  " + (sample["prompt"] + sample["text"]).strip().replace("\n", "\n  ") + "\n")
+
+
+def _next(recipe: str, folder: Path, data: Mapping[str, Any]) -> None:
+    built = sum(stage.get("status") == "ran" for stage in data["stages"].values())
+    print(
+        f"{folder}: {len(data['stages'])} stages, {built} built, in {duration(data['seconds'])}."
+        f" The page: {folder / 'report.html'}\n"
+    )
+    trained = next((name for name, stage in data["stages"].items() if stage.get("kind") == "train"), None)
+    print("Next:")
+    if trained:
+        print(f'  lmgraft generate {folder} "def "')
+        print(f"  lmgraft run {recipe} --multirun {trained}.optimizer.lr=1e-3,2e-3,4e-3")
+        print(f"  lmgraft explain {recipe} {trained}.optimizer.lr")
+    else:
+        print(f"  lmgraft report {folder}\n  lmgraft run {recipe} --dry-run\n  lmgraft recipes")

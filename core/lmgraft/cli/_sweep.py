@@ -1,0 +1,165 @@
+"""``--multirun``: every job is composed and checked before the first one starts; one table at the end."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lmgraft import compose, manifest
+from lmgraft import recipe as recipes
+from lmgraft.cli import _running
+from lmgraft.console import Console
+from lmgraft.errors import Problem, UserError
+from lmgraft.runner import Options, Runner, default_run_dir, headline
+
+__all__ = ["sweep"]
+
+_BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+def sweep(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        cause = f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: every rank would sweep"
+        raise UserError(
+            Problem("--multirun inside torchrun is refused", cause, "sweep outside, and let each job start its ranks")
+        )
+    ref = compose.resolve(recipe)
+    console = Console(quiet=bool(flags.get("quiet")))
+    parent = compose.compose(ref, overrides, multirun=True)
+    jobs = _jobs(parent, overrides)
+    first = _check(ref, jobs, parent)
+    folder = (_run_dir(parent) or default_run_dir(ref.name)).absolute()
+    if flags.get("dry_run"):
+        rows = [(str(number), " ".join(job)) for number, job in enumerate(jobs or [])]
+        console.table(f"{ref.name}: {len(rows)} jobs, all checked; nothing was run", ("job", "overrides"), rows)
+        return 0
+    console.line(f"{ref.name}: {len(jobs) if jobs else 'an unknown number of'} jobs into {folder}")
+    _launch(ref, overrides, folder, _running.options(ref, overrides, flags), bool(flags.get("quiet")))
+    _table(console, first.name, folder)
+    return 0
+
+
+def _run_dir(cfg: DictConfig) -> Path | None:
+    value = OmegaConf.select(cfg, "run.dir")
+    return Path(str(value)).expanduser() if value is not None else None
+
+
+def _jobs(parent: DictConfig, overrides: list[str]) -> list[list[str]] | None:
+    if parent.hydra.sweeper.get("_target_") != _BASIC:
+        return None  # an adaptive sweeper chooses its jobs as it goes
+    params = parent.hydra.sweeper.get("params")
+    plain = OmegaConf.to_container(params) if params is not None else None
+    return compose.sweep_jobs(
+        overrides, {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else None
+    )
+
+
+def _check(ref: compose.RecipeRef, jobs: list[list[str]] | None, parent: DictConfig) -> recipes.Recipe:
+    """Composes and checks each job; problems are reported with the job that has them."""
+    if jobs is None:
+        with_first = [line for line in OmegaConf.to_container(parent.hydra.overrides.task) if "," not in str(line)]  # type: ignore[union-attr]
+        return _running.checked(ref, [str(line) for line in with_first])
+    hydra = [str(line) for line in parent.hydra.overrides.hydra]
+    problems: list[Problem] = []
+    first: recipes.Recipe | None = None
+    for number, job in enumerate(jobs):
+        try:
+            typed = _running.checked(ref, [*hydra, *job])
+            first = first or typed
+        except UserError as error:
+            problems += [
+                Problem(f"job {number} ({' '.join(job)}): {p.fact}", p.cause, p.remedy) for p in error.problems
+            ]
+    if problems or first is None:
+        raise UserError(
+            problems or Problem("the sweep is empty", "no job came out of it", "KEY=a,b,c sweeps over a key")
+        )
+    return first
+
+
+def _launch(ref: compose.RecipeRef, overrides: list[str], folder: Path, options: Options, quiet: bool) -> None:
+    from hydra._internal.hydra import Hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    hydra = Hydra(task_name=ref.name, config_loader=compose.loader(ref))
+    GlobalHydra.instance().initialize(hydra)
+    task = functools.partial(_job, name=ref.name, source=options.source, quiet=quiet,
+                             accept_drift=options.accept_drift, restart=options.restart)  # fmt: skip
+    ours = [
+        f"hydra.sweep.dir={_quoted(folder)}",
+        "hydra.sweep.subdir=${hydra:job.num}",
+        f"hydra.run.dir={_quoted(folder)}",
+        "hydra.output_subdir=null",
+        "hydra/job_logging=none",
+        "hydra/hydra_logging=none",
+    ]
+    named = {line.lstrip("+~").partition("=")[0] for line in overrides}
+    try:
+        hydra.multirun(
+            config_name=ref.config_name,
+            task_function=task,
+            overrides=[*overrides, *(line for line in ours if line.partition("=")[0] not in named)],
+            with_log_configuration=False,
+        )
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _quoted(folder: Path) -> str:
+    text = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def _job(cfg: DictConfig, *, name: str, source: str, quiet: bool, accept_drift: bool, restart: bool) -> float | None:
+    """One job, in whatever process the launcher chose. Returns the first score, which optimising sweepers read."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    console = Console(quiet=quiet)
+    overrides = [str(line) for line in hydra.overrides.task]
+    console.line(f"\njob {hydra.job.num}: {' '.join(overrides)}")
+    typed = recipes.read(cfg, name)
+    options = Options(source=source, overrides=tuple(overrides), accept_drift=accept_drift, restart=restart)
+    data = Runner(typed, options=options, console=console).run(Path(hydra.runtime.output_dir))
+    scores = headline(data)
+    return float(scores[0]["value"]) if scores else None
+
+
+def _table(console: Console, name: str, folder: Path) -> None:
+    """Jobs side by side: what was swept, the model's scores, how much was built."""
+    runs = [manifest.read(place) for place in sorted(_job_dirs(folder), key=lambda place: int(place.name))]
+    common = set.intersection(*(set(data["overrides"]) for data in runs)) if len(runs) > 1 else set()
+    scores = [score for score in headline(runs[0]) if not score.get("reference")] if runs else []
+    names = list(dict.fromkeys((score["stage"], score["name"]) for score in scores))
+    rows = []
+    for number, data in enumerate(runs):
+        values = {(score["stage"], score["name"]): score["value"] for score in data["scores"]}
+        built = [stage for stage, facts in data["stages"].items() if facts.get("status") == "ran"]
+        swept = " ".join(line for line in data["overrides"] if line not in common)
+        rows.append(
+            (
+                str(number),
+                swept,
+                *(f"{values[key]:.4f}" if key in values else "" for key in names),
+                ", ".join(built) or "nothing",
+            )
+        )
+    stages = {stage for stage, _ in names}
+    header = [name if len(stages) == 1 else f"{stage} {name}" for stage, name in names]
+    console.line()
+    console.table(
+        f"{name}: {len(runs)} jobs in {folder}",
+        ("job", "swept", *header, "built"),
+        rows,
+        right=tuple(range(2, 2 + len(header))),
+    )
+
+
+def _job_dirs(folder: Path) -> list[Path]:
+    return [place for place in folder.iterdir() if place.name.isdigit() and (place / manifest.FILE).is_file()]

@@ -1,0 +1,93 @@
+"""``lmgraft generate``: text from a model folder or a run directory, token by token."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+__all__ = ["generate"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  lmgraft generate runs/quickstart/2026-01-31_12-00-00 "The module "
+  lmgraft generate out/stages/pretrain "def " --max-new-tokens 200 --temperature 0"""
+)
+@click.argument("checkpoint", type=click.Path())
+@click.argument("prompt")
+@click.option("--max-new-tokens", default=128, show_default=True, help="Tokens at most.")
+@click.option("--temperature", default=0.8, show_default=True, help="0 is greedy.")
+@click.option("--top-k", default=0, show_default=True, help="Only the k likeliest tokens; 0 is off.")
+@click.option("--top-p", default=0.95, show_default=True, help="Only the likeliest tokens of this total probability.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+def generate(
+    checkpoint: str,
+    prompt: str,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+    device: str,
+) -> int:
+    """Continues PROMPT with the model in CHECKPOINT (a model folder or a run directory)."""
+    from pathlib import Path
+
+    from lmgraft import loading
+    from lmgraft.errors import Problem, UserError
+    from lmgraft.seams.parallelism import Sampling
+
+    bad = _bad(max_new_tokens, temperature, top_k, top_p, device)
+    if bad:
+        raise UserError(bad)
+    folder = loading.model_folder(Path(checkpoint))
+    tokenizer = loading.load_tokenizer(folder)
+    handle = loading.load(folder, device=device, precision="float32")
+    ids = [tokenizer.end_id, *tokenizer.encode_batch([prompt])[0]]
+    if len(ids) >= handle.context:
+        cause = f"it is {len(ids)} tokens and the model's context is {handle.context}"
+        raise UserError(Problem("the prompt is too long", cause, "shorten it"))
+    sampling = Sampling(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        stop_ids=(tokenizer.end_id,),
+    )
+    sys.stdout.write(prompt)
+    said = ""
+    made: list[int] = []
+    for token in handle.generate(ids, sampling):
+        if token == tokenizer.end_id:
+            break
+        made.append(token)
+        text = tokenizer.decode(made)
+        # A character may span several tokens: its first bytes decode to U+FFFD until the rest has come.
+        if not text.endswith("�"):
+            sys.stdout.write(text[len(said) :])
+            sys.stdout.flush()
+            said = text
+    sys.stdout.write(tokenizer.decode(made)[len(said) :] + "\n")
+    return 0
+
+
+def _bad(max_new_tokens: int, temperature: float, top_k: int, top_p: float, device: str) -> list:  # type: ignore[type-arg]
+    from lmgraft.errors import Problem
+
+    rules = [
+        (max_new_tokens >= 1, f"--max-new-tokens {max_new_tokens}", "it must be at least 1", "--max-new-tokens 128"),
+        (temperature >= 0, f"--temperature {temperature}", "it must be at least 0", "--temperature 0.8; 0 is greedy"),
+        (top_k >= 0, f"--top-k {top_k}", "it must be at least 0", "--top-k 50; 0 is off"),
+        (0 < top_p <= 1, f"--top-p {top_p}", "it must be above 0 and at most 1", "--top-p 0.95; 1 is off"),
+        (
+            device in ("auto", "cpu", "cuda", "mps"),
+            f"--device {device}",
+            "it is auto, cpu, cuda or mps",
+            "--device auto",
+        ),
+    ]
+    return [Problem(fact, cause, remedy) for fine, fact, cause, remedy in rules if not fine]

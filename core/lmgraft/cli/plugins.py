@@ -1,0 +1,163 @@
+"""``lmgraft plugins``: list (metadata only), show (imports one light module), why (imports under guard)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from lmgraft import table
+from lmgraft.errors import Problem, UserError
+
+__all__ = ["plugins"]
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog="""\b
+Examples:
+  lmgraft plugins list
+  lmgraft plugins list --seam filter
+  lmgraft plugins show llama
+  lmgraft plugins why lmgraft-my-dpo""",
+)
+@click.pass_context
+def plugins(ctx: click.Context) -> None:
+    """The installed parts."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_)
+
+
+@plugins.command("list")
+@click.option("--seam", help="Only this seam or door.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(seam: str | None = None, as_json: bool = False) -> None:
+    """Lists every part from metadata; imports none of them."""
+    rows = [row for row in table.rows() if seam in (None, row.seam)]
+    if seam is not None and not rows:
+        _unknown_seam(seam)
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    from lmgraft.console import Console
+
+    cells = [
+        (row.seam, row.name, f"{row.distribution} {row.version}", row.module, row.state, row.reason) for row in rows
+    ]
+    if not any(row.reason for row in rows):
+        cells_without = [cell[:-1] for cell in cells]
+        Console().table(f"{len(rows)} parts", ("seam", "name", "distribution", "module", "state"), cells_without)
+        return
+    Console().table(f"{len(rows)} parts", ("seam", "name", "distribution", "module", "state", "reason"), cells)
+
+
+def _unknown_seam(seam: str) -> None:
+    from lmgraft.version import DOORS, SEAMS
+
+    names = (*SEAMS, *DOORS)
+    if seam in names:
+        return
+    raise UserError(
+        Problem(
+            f"there is no seam {seam!r}",
+            f"the seams are {', '.join(names)}",
+            table.close(seam, names) or "lmgraft plugins list",
+        )
+    )
+
+
+@plugins.command("show")
+@click.argument("name")
+@click.option("--seam", help="Where two seams have a part of this name.")
+def show(name: str, seam: str | None) -> None:
+    """Shows a part: what it does, where it comes from, its settings with their defaults."""
+    from lmgraft.registry import registry
+
+    found = [row for row in table.rows() if row.name == name and seam in (None, row.seam)]
+    if not found:
+        names = sorted({row.name for row in table.rows()})
+        raise UserError(
+            Problem(
+                f"there is no part named {name!r}",
+                "no installed distribution promises it",
+                table.close(name, names) or "lmgraft plugins list",
+            )
+        )
+    for row in found:
+        installed = registry().get(row.seam, row.name)
+        component = installed.component
+        print(f"{row.seam} {row.name}: {component.summary}")
+        print(f"  from      {row.distribution} {row.version}{' (editable)' if row.editable else ''}, {row.module}")
+        print(f"  target    {component.target}")
+        print(f"  revision  {component.revision}, api {component.api}")
+        if component.requires:
+            print(f"  requires  {', '.join(component.requires)}")
+        print(f"  use it    {_usage(row.seam, row.name)}\n")
+        _settings(component.config)
+
+
+def _usage(seam: str, name: str) -> str:
+    from lmgraft.version import MANY
+
+    return f"{seam}@STAGE.SLOT=[{name}]" if seam in MANY else f"{seam}@STAGE{'' if seam == 'stage' else '.SLOT'}={name}"
+
+
+def _settings(config: type[Any]) -> None:
+    import dataclasses
+
+    from lmgraft.cli._docs import field_docs
+    from lmgraft.console import Console
+
+    docs = field_docs(config)
+    rows = []
+    for spec in dataclasses.fields(config):
+        if spec.name in ("part", "kind"):
+            continue
+        default = spec.default if spec.default is not dataclasses.MISSING else None
+        if spec.default_factory is not dataclasses.MISSING:
+            default = spec.default_factory()
+        shown = getattr(default, "value", default)
+        kind = spec.metadata.get("slot") or ("execution" if spec.metadata.get("execution") else "result")
+        rows.append(
+            (spec.name, _type(spec.type), "required" if shown == "???" else str(shown), kind, docs.get(spec.name, ""))
+        )
+    if rows:
+        Console().table("Settings", ("name", "type", "default", "counts as", "meaning"), rows)
+
+
+def _type(annotation: Any) -> str:
+    return str(annotation).replace("typing.", "") if not isinstance(annotation, type) else annotation.__name__
+
+
+@plugins.command("why")
+@click.argument("distribution")
+def why(distribution: str) -> int:
+    """Tries every part of a distribution and says why one does not work."""
+    from lmgraft.registry import registry
+
+    rows = [
+        row
+        for row in table.rows()
+        if row.distribution.lower().replace("_", "-") == distribution.lower().replace("_", "-")
+    ]
+    if not rows:
+        names = sorted({row.distribution for row in table.rows()})
+        cause = f"distributions with parts: {', '.join(names)}"
+        raise UserError(
+            Problem(
+                f"{distribution} brings no part",
+                cause,
+                table.close(distribution, names) or f"pip install {distribution}",
+            )
+        )
+    bad = 0
+    for row in rows:
+        state, cause, remedy = registry().state(row)
+        print(f"{row.seam} {row.name}: {state}")
+        if state != "ok":
+            bad += 1
+            print(f"  because: {cause}\n  try: {remedy}")
+    print(f"{row.distribution} {row.version}: {len(rows)} parts, {bad} not usable")
+    return 0
