@@ -41,7 +41,8 @@ def dropped(documents: Sequence[Document], normalise: Normalise, sketched: int =
         part.sketch(chunk := documents[start : start + sketched], range(start, start + len(chunk))) for start in starts
     ]
     table = pa.Table.from_batches(batches, schema=part.schema())
-    table = table.take(list(reversed(range(table.num_rows))))  # the sort must not lean on the order of arrival
+    backwards = pa.array(reversed(range(table.num_rows)), pa.int64())  # sorting must not lean on the order of arrival
+    table = table.take(backwards)
     table = table.sort_by([(name, "ascending") for name in part.order()]).combine_chunks()
     verdicts = list(part.resolve(Spool(table, size), Path("nowhere"), 16))
     assert all(verdict == Verdict.drop("exact_duplicate") for _, verdict in verdicts)
