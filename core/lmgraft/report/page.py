@@ -1,0 +1,57 @@
+"""Renders the page from its template. Texts in it come from strangers, so everything is escaped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from lmgraft.report import views
+from lmgraft.report.facts import gather
+
+__all__ = ["FILE", "write"]
+
+FILE = "report.html"
+TEMPLATE = "report.html.j2"
+
+
+def write(run_dir: Path) -> Path:
+    """Writes the page whole or not at all: a browser that reloads never sees half of it."""
+    page = run_dir / FILE
+    partial = page.with_name(f".{FILE}.{os.getpid()}")
+    partial.write_text(html(run_dir), encoding="utf-8", errors="replace", newline="\n")
+    os.replace(partial, page)
+    return page
+
+
+def html(run_dir: Path) -> str:
+    facts = gather(run_dir)
+    run = facts.run
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(
+        header=views.header(run, run_dir.resolve().name),
+        unread=facts.unread,
+        scores=views.scores(facts),
+        training=views.charts(facts),
+        funnels=[views.funnel(stage, data) for stage, data in facts.funnels.items()],
+        samples=views.samples(facts),
+        stages=views.stages(run),
+        parts=views.parts(run),
+        recipe=_yaml(run.get("recipe") or {}),
+        environment=views.environment(run),
+    )
+
+
+def _yaml(recipe: Mapping[str, Any]) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, width=100)) if recipe else ""

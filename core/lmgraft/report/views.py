@@ -1,0 +1,288 @@
+"""From what a run left behind to what the page says: every number as text, every missing thing as a dash."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from lmgraft.artifacts.scores import ScoreRow
+from lmgraft.console import duration
+from lmgraft.report import bars, curves
+from lmgraft.report.facts import Facts, Metrics
+from lmgraft.report.numbers import compact, count, moment, size
+
+__all__ = ["charts", "environment", "funnel", "header", "parts", "samples", "scores", "stages"]
+
+#: (metric, title, unit, how it is drawn, how it is summed up). Others that a plugin reports follow by their names.
+KNOWN: tuple[tuple[str, str, str, dict[str, bool], str], ...] = (
+    ("loss", "Loss", "nats per token", {"log": True}, "lowest"),
+    ("val_bits_per_byte", "Held-out bits per byte", "bits/byte", {}, "lowest"),
+    ("lr", "Learning rate", "learning rate", {"from_zero": True}, "highest"),
+    ("grad_norm", "Gradient norm before clipping", "L2 norm", {"log": True}, "highest"),
+    ("tokens_per_second", "Speed", "tokens/s", {"from_zero": True}, "mean"),
+)
+
+#: Rows that have no chart of their own: one is an axis of the others, one is drawn into the loss.
+DRAWN_ELSEWHERE = frozenset({"tokens", "val_loss"})
+
+DASH = "–"
+
+
+def header(run: Mapping[str, Any], fallback: str) -> dict[str, Any]:
+    """The recipe's name, and pairs of (what, value)."""
+    seconds = run.get("seconds")
+    facts = {
+        "Started": moment(run.get("started")),
+        "Took": duration(float(seconds)) if isinstance(seconds, int | float) and seconds else "",
+        "Seed": str(run.get("seed", "")),
+        "Device": str(run.get("device") or (run.get("environment") or {}).get("device") or ""),
+        "Command": _command(run),
+    }
+    return {
+        "name": str(run.get("recipe_name") or fallback),
+        "status": str(run.get("status") or "unknown"),
+        "error": str(run.get("error") or ""),
+        "facts": [(name, value) for name, value in facts.items() if value],
+    }
+
+
+def _command(run: Mapping[str, Any]) -> str:
+    """What was typed, or what to type for the same recipe and overrides."""
+    command = run.get("command")
+    if isinstance(command, list):
+        return shlex.join(str(word) for word in command)
+    source = run.get("recipe_source") or run.get("recipe_name")
+    if command or not source:
+        return str(command or "")
+    return shlex.join(["lmgraft", "run", str(source), *(str(word) for word in run.get("overrides") or ())])
+
+
+def scores(facts: Facts) -> list[dict[str, Any]]:
+    """One table an evaluate stage: a row a figure, a column a model."""
+    return [_score_table(stage, rows) for stage, rows in facts.scores.items() if rows]
+
+
+def _score_table(stage: str, rows: Sequence[ScoreRow]) -> dict[str, Any]:
+    models = list(dict.fromkeys(row["stage"] for row in rows))
+    figures: dict[tuple[str, str], dict[str, ScoreRow]] = {}
+    for row in sorted(rows, key=lambda row: row["reference"]):
+        figures.setdefault((row["evaluator"], row["name"]), {})[row["stage"]] = row
+    shared = _shared(rows)
+    return {
+        "stage": stage,
+        "models": models,
+        "rows": [_score_line(row, models, shared) for row in figures.values()],
+        "detailed": any(set(row["detail"]) - set(shared) for row in rows),
+        "shared": [(key, count(value)) for key, value in shared.items()],
+        "bars": _bits_per_byte(stage, rows),
+    }
+
+
+def _shared(rows: Sequence[ScoreRow]) -> dict[str, Any]:
+    """What all figures have in common, so that it is said once: the split, the number of documents."""
+    first = rows[0]["detail"]
+    return {key: value for key, value in first.items() if all(row["detail"].get(key) == value for row in rows)}
+
+
+def _score_line(found: Mapping[str, ScoreRow], models: Sequence[str], shared: Mapping[str, Any]) -> dict[str, Any]:
+    row = next(iter(found.values()))
+    values = [found[model]["value"] for model in models if model in found]
+    best = max(values) if row["higher_is_better"] else min(values)
+    competing = len(values) > 1 and not row["reference"]
+    cells = [
+        (f"{found[model]['value']:.4g}", competing and found[model]["value"] == best)
+        if model in found
+        else (DASH, False)
+        for model in models
+    ]
+    return {
+        "name": row["name"],
+        "evaluator": row["evaluator"],
+        "unit": row["unit"],
+        "cells": cells,
+        "direction": "" if row["reference"] else "higher is better" if row["higher_is_better"] else "lower is better",
+        "reference": row["reference"],
+        "detail": [(key, count(value)) for key, value in row["detail"].items() if key not in shared],
+    }
+
+
+def _bits_per_byte(stage: str, rows: Sequence[ScoreRow]) -> Markup:
+    """Models beside compressors on the same text: the one figure that compares them."""
+    own = [bars.Bar(row["stage"], row["value"]) for row in rows if row["name"] == "bits_per_byte"]
+    others = {row["name"]: row["value"] for row in rows if row["reference"] and row["name"].endswith("_bits_per_byte")}
+    beside = [bars.Bar(f"{_compressor(name)} (same text)", value, True) for name, value in others.items()]
+    if not own:
+        return Markup("")
+    return bars.draw([*own, *beside], id=f"bpb-{stage}", title="Bits per byte, less is better", unit="bits/byte")
+
+
+def _compressor(name: str) -> str:
+    return name.removesuffix("_bits_per_byte") + " -9" * (name.startswith(("gzip_", "xz_")))
+
+
+def charts(facts: Facts) -> list[dict[str, Any]]:
+    """The curves of every stage that has rows."""
+    return [
+        {
+            "stage": stage,
+            "reused": metrics.reused,
+            "skipped": metrics.skipped,
+            "figures": [made for chart, told in _charts(stage, metrics, facts) if (made := _figure(chart, told))],
+        }
+        for stage, metrics in facts.metrics.items()
+        if metrics.values
+    ]
+
+
+def _charts(stage: str, metrics: Metrics, facts: Facts) -> Iterator[tuple[curves.Chart, str]]:
+    for name, title, unit, style, told in KNOWN:
+        lines = [curves.Line("training", metrics.points(name), raw=name != "lr")]
+        marks: list[tuple[str, float]] = []
+        if name == "loss":
+            lines.append(curves.Line("held-out", metrics.points("val_loss"), style="b", raw=False, dots=True))
+        if name == "val_bits_per_byte":
+            lines = [curves.Line("held-out", metrics.points(name), style="b", raw=False, dots=True)]
+            marks = list(_compressors(stage, facts))
+        yield curves.Chart(f"{stage}-{name}", title, unit, lines, marks, **style), told
+    known = {name for name, *_ in KNOWN} | DRAWN_ELSEWHERE
+    for name in sorted(set(metrics.values) - known):
+        line = curves.Line("training", metrics.points(name))
+        yield curves.Chart(f"{stage}-{name}", name, name, [line], log=True), "highest"
+
+
+def _compressors(stage: str, facts: Facts) -> Iterator[tuple[str, float]]:
+    for rows in facts.scores.values():
+        for row in rows:
+            if row["stage"] == stage and row["reference"] and row["unit"] == "bits/byte":
+                yield _compressor(row["name"]), row["value"]
+
+
+def _figure(chart: curves.Chart, told: str) -> dict[str, Any] | None:
+    drawing = curves.draw(chart)
+    if not drawing:
+        return None
+    lines = [
+        {"name": line.name, "style": line.style, "said": _said(line.points, told)}
+        for line in chart.lines
+        if line.points
+    ]
+    means = [curves.smooth(line.points)[1] for line in chart.lines if line.raw and line.points]
+    return {"title": chart.title, "svg": drawing, "lines": lines, "mean": max(means, default=1)}
+
+
+def _said(points: Sequence[curves.Point], told: str) -> str:
+    values = [value for _, value in points]
+    if told == "mean":
+        return f"{compact(sum(values) / len(values))} on average"
+    step, extreme = (min if told == "lowest" else max)(points, key=lambda point: point[1])
+    return f"last {compact(values[-1])}, {told} {compact(extreme)} at step {step:,.0f}"
+
+
+def funnel(stage: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Read, kept and dropped by every filter of a corpus stage, and what the splits hold; the keys are those of
+    :mod:`lmgraft.stages.corpus`."""
+    steps, documents, sizes = data.get("filters") or [], data.get("documents") or {}, data.get("bytes") or {}
+    reads = {name: source.get("read") or {} for name, source in (data.get("sources") or {}).items()}
+    kept = sum(documents.values())
+    seen = sum(read.get("documents", 0) for read in reads.values()) or (steps[0]["seen"] if steps else kept)
+    return {
+        "stage": stage,
+        "seen": count(seen),
+        "kept": count(kept),
+        "share": _share(kept, seen),
+        "sources": [
+            _amount(name, read.get("documents", 0), read.get("bytes", 0), seen) for name, read in reads.items()
+        ],
+        "steps": [_step(step, seen) for step in steps],
+        "splits": [_amount(name, number, sizes.get(name, 0), seen) for name, number in documents.items()],
+    }
+
+
+def _amount(name: str, documents: int, text: int, seen: int) -> dict[str, str]:
+    return {"name": name, "documents": count(documents), "bytes": size(text), "bar": _share(documents, seen)}
+
+
+def _step(step: Mapping[str, Any], all_seen: int) -> dict[str, Any]:
+    dropped = dict(step.get("dropped") or {})
+    kept = int(step.get("kept", 0))
+    reasons = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
+    return {
+        "name": str(step.get("name", "")),
+        "kept": count(kept),
+        "bar": _share(kept, all_seen),
+        "rewritten": count(step.get("rewritten", 0)) if step.get("rewritten") else "",
+        "dropped": count(sum(dropped.values())),
+        "reasons": [(reason, count(number), _share(number, all_seen)) for reason, number in reasons],
+        "sample": [
+            {key: str(entry.get(key, "")) for key in ("id", "reason", "text")} for entry in step.get("sample") or ()
+        ],
+    }
+
+
+def _share(number: int, whole: int) -> str:
+    """A share as a CSS width and a text: ``12.5%``."""
+    return f"{100 * number / max(1, whole):.1f}%"
+
+
+def samples(facts: Facts) -> list[dict[str, Any]]:
+    return [
+        {
+            "stage": row["stage"],
+            "prompt": row["prompt"],
+            "text": row["text"],
+            "ended": "the model ended the text" if row["finished"] else "cut at the limit",
+            "copied": _copied(row["longest_copy"], len(row["text"])),
+        }
+        for row in facts.samples
+    ]
+
+
+def _copied(longest: int | None, length: int) -> str:
+    if longest is None:
+        return ""
+    return f"longest span that also stands in the training text: {longest:,} of {length:,} characters"
+
+
+def stages(run: Mapping[str, Any]) -> list[dict[str, str]]:
+    rows = []
+    for name, stage in (run.get("stages") or {}).items():
+        seconds, built = stage.get("seconds"), stage.get("built_seconds")
+        took = duration(float(seconds)) if isinstance(seconds, int | float) else DASH
+        if stage.get("status") == "reused" and isinstance(built, int | float):
+            took += f" (built in {duration(float(built))})"
+        rows.append(
+            {
+                "name": str(name),
+                "kind": str(stage.get("kind") or DASH),
+                "status": str(stage.get("status") or "unknown"),
+                "took": took,
+                "key": str(stage.get("key") or ""),
+                "digest": str(stage.get("digest") or ""),
+            }
+        )
+    return rows
+
+
+def parts(run: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The recipe's parts; one that serves several stages stands once, with all of them."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for part in run.get("components") or ():
+        source = part.get("source") or ""
+        if isinstance(source, Mapping):
+            pinned = source.get("commit") or source.get("package_sha256") or ""
+            source = f"{source.get('kind', '')} {str(pinned)[:12]}".strip()
+        names = [str(part.get(key) or "") for key in ("seam", "name", "distribution", "version")]
+        rows.setdefault((*names, str(source)), []).append(str(part.get("stage") or ""))
+    keys = ("seam", "name", "distribution", "version", "source")
+    return [dict(zip(keys, row, strict=True)) | {"stages": ", ".join(filter(None, at))} for row, at in rows.items()]
+
+
+def environment(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Flat (name, value) pairs; versions of libraries last."""
+    found = dict(run.get("environment") or {})
+    versions = found.pop("versions", None) or {}
+    pairs = [(name, value) for name, value in found.items() if value is not None]
+    return [(str(name), str(value)) for name, value in [*pairs, *versions.items()]]
