@@ -1,0 +1,109 @@
+"""Who sees whom: the mask of packed documents, and the keys and values that generation keeps."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+__all__ = ["Cache", "View", "attend", "view"]
+
+
+class Cache:
+    """Keys and values of all tokens so far, (B, heads, capacity, width) a layer.
+
+    Changed in place by each forward pass that is given it. Without gradient: it serves generation.
+    """
+
+    def __init__(self, layers: int) -> None:
+        self.length = 0
+        self.segments: torch.Tensor | None = None
+        self._store: list[torch.Tensor | None] = [None] * layers
+
+    def extend(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Adds (B, heads, T, width) keys and values; gives those of all tokens."""
+        end = self.length + keys.shape[2]
+        store = self._store[layer]
+        if store is None or store.shape[3] < end:
+            # Doubling: a token then costs one copy on average, not one of the whole past.
+            grown = keys.new_empty(2, *keys.shape[:2], max(64, 2 * end), keys.shape[3])
+            if store is not None:
+                grown[:, :, :, : self.length] = store[:, :, :, : self.length]
+            store = self._store[layer] = grown
+        store[0, :, :, self.length : end] = keys.detach()
+        store[1, :, :, self.length : end] = values.detach()
+        if self.length == 0:
+            return keys, values
+        return store[0, :, :, :end], store[1, :, :, :end]
+
+    def advance(self, tokens: int, segments: torch.Tensor | None) -> None:
+        """Counts the tokens of a finished forward pass."""
+        self.length += tokens
+        self.segments = segments
+
+
+class View:
+    """What attention needs to know of a batch: a mask to add to the scores, or plain causality, or nothing at all."""
+
+    __slots__ = ("causal", "mask", "segments")
+
+    def __init__(self, causal: bool, mask: torch.Tensor | None, segments: torch.Tensor | None) -> None:
+        self.causal = causal
+        self.mask = mask
+        self.segments = segments
+        """(B, past + T) of all tokens so far, for the cache."""
+
+
+def view(tokens: torch.Tensor, segments: torch.Tensor | None, cache: Cache | None, dtype: torch.dtype) -> View:
+    """How the tokens (B, T) see one another and those in the cache.
+
+    A token sees the tokens up to itself that have its segment. Padding (-1) sees padding, itself at least, so no row
+    of the softmax is empty.
+    """
+    past = cache.length if cache is not None else 0
+    known = _segments_so_far(tokens, segments, cache)
+    if past == 0 and (known is None or _one_each(known)):
+        return View(True, None, known)
+    if known is None and tokens.shape[1] == 1:
+        return View(False, None, None)
+    return View(False, _mask(tokens.shape[1], past, known, tokens.device, dtype), known)
+
+
+def _segments_so_far(tokens: torch.Tensor, segments: torch.Tensor | None, cache: Cache | None) -> torch.Tensor | None:
+    """(B, past + T). Tokens without a segment go on with the last one's; a cache without any is segment 0."""
+    if cache is None or cache.length == 0 or (segments is None and cache.segments is None):
+        return segments
+    before = cache.segments if cache.segments is not None else tokens.new_zeros(tokens.shape[0], cache.length)
+    now = segments if segments is not None else before[:, -1:].expand_as(tokens)
+    return torch.cat((before, now), 1)
+
+
+def _mask(
+    length: int, past: int, segments: torch.Tensor | None, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
+    """(B or 1, 1, length, past + length): 0 where seen, minus infinity where not.
+
+    Of the scores' type: from a boolean mask torch would make this very tensor in every layer.
+    """
+    keys = torch.arange(past + length, device=device)
+    seen = (keys <= keys[past:, None])[None]
+    if segments is not None:
+        seen = seen & (segments[:, past:, None] == segments[:, None, :])
+    return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, float("-inf"))[:, None]
+
+
+def _one_each(segments: torch.Tensor) -> bool:
+    """Is every row one document, padded at its right at most? Then plain causality hides all that must be hidden,
+    and the mask is not needed. Asked on the CPU only: elsewhere the answer would have to be waited for."""
+    if segments.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    first = segments[:, :1]
+    one = ((segments == first) | (segments < 0)).all() and (first >= 0).all()
+    return bool(one and (segments[:, 1:] <= segments[:, :-1]).all())
+
+
+def attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, seen: View) -> torch.Tensor:
+    """Softmax attention: (B, heads, T, width) queries over (B, kv_heads, S, width) keys and values."""
+    grouped = query.shape[1] != keys.shape[1]
+    return functional.scaled_dot_product_attention(
+        query, keys, values, attn_mask=seen.mask, is_causal=seen.causal, enable_gqa=grouped
+    )
