@@ -1,0 +1,144 @@
+"""The stage ``evaluate``: every model through every evaluator, and some text by each: scores.json and samples.json.
+
+Each (model, evaluator) pair is kept under ``work`` as soon as it is known, so a stage that was killed asks only what
+is still open. Samples are looked up in the corpus's training documents: a fluent line that is a copy is no success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lmgraft.artifacts import Artifact
+from lmgraft.artifacts.scores import SAMPLES, SampleRow, ScoreRow, read, read_samples, write
+from lmgraft.component import ComponentConfig, StageConfig
+from lmgraft.errors import Problem, UserError
+from lmgraft.seams.stage import StageContext
+from lmgraft.stages.asking import Questions, prompt_ids, score_file
+from lmgraft.stages.copies import TrainingText
+from lmgraft.stages.plugin import EvaluateStage
+from lmgraft.training.events import Follower
+
+__all__ = ["Evaluate"]
+
+
+class Evaluate:
+    """Satisfies :class:`lmgraft.seams.stage.Stage`."""
+
+    artifact = "scores"
+
+    def __init__(self, config: StageConfig) -> None:
+        assert isinstance(config, EvaluateStage)
+        self._config = config
+
+    def identity(self, context: StageContext) -> Mapping[str, Any]:
+        """Precision as it is used (``auto`` differs between machines), the seed of the samples, and the models' names,
+        which stand in every row."""
+        names = [model.stage for model in context.inputs["models"]]
+        return {"precision": self._precision(context), "seed": context.seed, "models": names}
+
+    def run(self, context: StageContext) -> None:
+        models = context.inputs["models"]
+        for model in models:
+            self._check_prompts(model)
+        for model in models:
+            self._ask(context, model)
+        scores = [row for model in models for row in self._scores(context, model)]
+        samples = [row for model in models for row in read_samples(_folder(context, model))]
+        write(context.out, scores, self._look_up(context, samples))
+
+    def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
+        for row in read(artifact.path):
+            if not row["reference"]:
+                yield f"{row['name']} of {row['stage']}", f"{row['value']:.4g}"
+
+    def _precision(self, context: StageContext) -> str:
+        from lmgraft.devices import resolve_precision
+
+        return resolve_precision(self._config.precision.value, context.device)
+
+    def _check_prompts(self, model: Artifact) -> None:
+        """A prompt that does not fit is found before hours of scoring."""
+        from lmgraft.artifacts import tokenizer as tokenizers
+        from lmgraft.loading import architecture_for
+
+        tokenizer = tokenizers.load(model.path)
+        context = architecture_for(model.path).context()
+        problems = [
+            Problem(
+                f"sample.prompts: prompt {number} is {len(ids)} tokens long with the end token before it",
+                f"the context of {model.stage}'s model is {context} tokens, and its answer needs room too",
+                "shorten the prompt",
+            )
+            for number, prompt in enumerate(self._config.sample.prompts, 1)
+            if len(ids := prompt_ids(tokenizer, prompt)) >= context
+        ]
+        if problems:
+            raise UserError(problems)
+
+    def _ask(self, context: StageContext, model: Artifact) -> None:
+        """Launches the model for the questions that are still open, if there are any."""
+        folder = _folder(context, model)
+        folder.mkdir(parents=True, exist_ok=True)
+        open_questions = [name for name in self._config.evaluators if not score_file(folder, name).exists()]
+        sampled = (folder / SAMPLES).exists()
+        if not open_questions and sampled:
+            return
+        evaluators = {name: context.component(f"evaluators.{name}") for name in open_questions}
+        questions = Questions(
+            stage=model.stage,
+            model=model.path,
+            corpus=_corpus(context),
+            evaluators=evaluators,
+            sample=None if sampled else self._config.sample,
+            limit=self._config.limit,
+            device=context.device,
+            precision=self._precision(context),
+            seed=context.seed,
+            out=folder,
+        )
+        total = self._documents(_corpus(context), [config for _, config in evaluators.values()])
+        with (
+            context.progress(f"asking {model.stage}", total, "documents") as bar,
+            Follower(context, folder, bar, folder),
+        ):
+            context.part("parallelism").launch(questions)
+
+    def _documents(self, path: Path | None, configs: list[ComponentConfig]) -> int | None:
+        """How many documents the evaluators will read, as far as one can tell: for the bar only."""
+        from lmgraft.artifacts import corpus
+
+        readers = sum("columns:text" in config.needs() for config in configs)
+        if path is None or not readers or "validation" not in corpus.splits(path):
+            return None
+        held_out = corpus.count(path, "validation")
+        return readers * (held_out if self._config.limit is None else min(held_out, self._config.limit))
+
+    def _scores(self, context: StageContext, model: Artifact) -> Iterator[ScoreRow]:
+        for name in self._config.evaluators:
+            yield from read(score_file(_folder(context, model), name))
+
+    def _look_up(self, context: StageContext, samples: list[SampleRow]) -> list[SampleRow]:
+        from lmgraft.artifacts.corpus import texts
+
+        corpus = _corpus(context)
+        if corpus is None or not samples:
+            return samples
+        with context.progress("looking samples up in the training text", len(samples), "samples") as progress:
+            training = TrainingText(texts(corpus, "train"))
+            found = []
+            for sample in samples:
+                context.alive()
+                found.append(SampleRow(**{**sample, "longest_copy": training.longest_copy(sample["text"])}))
+                progress.advance()
+        return found
+
+
+def _folder(context: StageContext, model: Artifact) -> Path:
+    return context.work / model.stage
+
+
+def _corpus(context: StageContext) -> Path | None:
+    given = context.inputs.get("corpus") or []
+    return given[0].path if given else None
