@@ -125,15 +125,14 @@ class _Reader:
     def unused(self, names: list[str]) -> None:
         """Root nodes that nothing uses; asked last, since another problem can be why nothing refers to a node."""
         referred = _references(self.cfg)
-        for key in self.cfg:
-            node = self.cfg._get_node(key)
-            typed = _class_of(node)
-            if key in ROOT or str(key) in referred or (typed is not None and issubclass(typed, StageConfig)):
+        for key in map(str, self.cfg):
+            typed = _class_of(self.cfg._get_node(key))
+            if key in ROOT or key in referred or (typed is not None and issubclass(typed, StageConfig)):
                 continue
             words = [*names, *ROOT, *referred]
             cause = "it is no setting, no stage, and nothing refers to it"
             self.problem(
-                f"{key} is set and never used", cause, table.close(str(key), words) or f"take {key} out of the recipe"
+                f"{key} is set and never used", cause, table.close(key, words) or f"take {key} out of the recipe"
             )
 
     # --- stages and their slots -------------------------------------------------------------------------------------

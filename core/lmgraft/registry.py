@@ -221,12 +221,12 @@ def _import(row: Row) -> ModuleType:
         raise _Refused("broken", f"importing {row.module} raised {_brief(error)}", _upgrade(row)) from error
 
 
-def _verify(row: Row, components: list[Component[Any]]) -> None:
-    strange: list[Any] = [item for item in components if not isinstance(item, Component)]
-    for item in strange:
-        raise _Refused("broken", f"its hook returned {type(item).__name__}, not Component", _upgrade(row))
+def _verify(row: Row, components: list[Any]) -> None:
     for component in components:
-        if not (is_dataclass(component.config) and issubclass(component.config, ComponentConfig)):
+        if not isinstance(component, Component):
+            raise _Refused("broken", f"its hook returned {type(component).__name__}, not Component", _upgrade(row))
+        config: Any = component.config
+        if not (is_dataclass(config) and isinstance(config, type) and issubclass(config, ComponentConfig)):
             cause = f"the config of {component.name} is no dataclass deriving from ComponentConfig"
             raise _Refused("broken", cause, f"decorate it with @dataclass in {row.module}")
     promised = {
