@@ -26,6 +26,7 @@ from torch.autograd.function import once_differentiable
 
 from lmgraft.errors import Fault
 from lmgraft.seams.architecture import Outputs
+from lmgraft.training.products import product
 
 __all__ = ["COMPUTED", "compute"]
 
@@ -128,7 +129,7 @@ def _spans(total: int, chunk: int) -> Iterator[slice]:
 
 def _logits(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Float32 or wider, and a tensor of its own: callers overwrite it."""
-    logits = hidden @ weight.T
+    logits = product(hidden, weight)
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -148,16 +149,16 @@ class _Head(torch.autograd.Function):
         kept: list[torch.Tensor] = []
         for span in _spans(total, plan.chunk):
             logits = _logits(hidden[span], weight)
-            top, best = logits.max(1, keepdim=True)
+            top = logits.amax(1)
             if greedy is not None:
-                greedy[span] = best == labels[span]
+                greedy[span] = logits.argmax(1, keepdim=True) == labels[span]
             if logprob is not None:
                 logprob[span] = logits.gather(1, labels[span].clamp(min=0))
             if mean is not None:
                 mean[span] = logits.mean(1)
             shares = torch.softmax(logits, 1)
             # The largest probability is at least 1/V: its logarithm is safe where a target's may be log 0.
-            lse[span] = (top - shares.gather(1, best).log_())[:, 0]
+            lse[span] = top - shares.amax(1).log_()
             if entropy is not None:
                 entropy[span] = -torch.special.xlogy(shares, shares).sum(1)
             if plan.keep:
@@ -185,11 +186,9 @@ class _Head(torch.autograd.Function):
             slope = _slope(shares, labels[span], None if entropy is None else entropy[span], _cut(grads, span))
             slope = slope.to(hidden.dtype)
             if d_hidden is not None:
-                torch.mm(slope, weight, out=d_hidden[span])
-            if d_weight is not None and slope.dtype == d_weight.dtype:
-                d_weight.addmm_(slope.T, hidden[span])
-            elif d_weight is not None:
-                d_weight.add_(slope.T @ hidden[span])
+                d_hidden[span] = product(slope, weight.T)
+            if d_weight is not None:
+                d_weight.add_(product(slope.T, hidden[span].T))
         return d_hidden, None if d_weight is None else d_weight.to(weight.dtype), None, None
 
 

@@ -9,6 +9,7 @@ import torch
 from lmgraft.errors import Fault
 from lmgraft.seams.architecture import Outputs
 from lmgraft.training import asks as positionwise
+from lmgraft.training.products import product
 from torch import nn
 from torch.nn import functional
 
@@ -30,6 +31,9 @@ class Projection(nn.Linear):
 
     def reset_parameters(self) -> None:
         return
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return product(x, self.weight)
 
 
 class Embedding(nn.Embedding):

@@ -13,6 +13,7 @@ import torch
 import yaml
 from lmgraft.errors import UserError
 from lmgraft.seams.architecture import Architecture, Role, TensorRole
+from lmgraft.training import products
 from lmgraft_llama.architecture import Llama
 from lmgraft_llama.plugin import LlamaConfig, Norm
 
@@ -45,7 +46,7 @@ def test_flops_count_products_and_attention() -> None:
     assert part.flops(128) == part.flops(128, 500) - 6 * 500 * 64
 
 
-def test_the_counted_products_are_those_that_torch_does() -> None:
+def test_the_counted_products_are_those_that_torch_does(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -55,7 +56,8 @@ def test_the_counted_products_are_those_that_torch_does() -> None:
         for parameter in module.parameters():
             parameter.fill_(0.01)
     ids = torch.zeros(2, 32, dtype=torch.long)
-    # The counter knows plain products, not the processor's fused attention.
+    # The counter knows plain products, neither oneDNN's nor the processor's fused attention.
+    monkeypatch.setattr(products, "_faster_here", lambda: False)
     with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         module(ids, targets=ids, asks={"logprob"})
     # Forward only, a third of all; torch counts 2 a multiplication with its addition, as the formula does.

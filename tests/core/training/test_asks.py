@@ -88,7 +88,7 @@ def test_finite_differences_agree() -> None:
         assert out.vocab_mean is not None
         return out.logprob, out.logsumexp, out.entropy, out.vocab_mean
 
-    assert torch.autograd.gradcheck(answers, (hidden, weight), atol=1e-6)
+    assert torch.autograd.gradcheck(answers, (hidden, weight), atol=1e-6, fast_mode=True)
 
 
 def test_a_negative_target_sends_no_gradient() -> None:
