@@ -1,0 +1,94 @@
+"""Which groups a corpus keeps and which it holds out: whole groups, in an order that the seed decides."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+__all__ = ["BUCKETS", "DROPPED", "TRAIN", "VALIDATION", "Selection", "choose_held", "choose_limit", "hashes"]
+
+BUCKETS = 1 << 16
+DROPPED, TRAIN, VALIDATION = 0, 1, 2
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What becomes of every group, decided by two independent hashes of its name: 65,536 buckets each."""
+
+    seed: int
+    limit: int = BUCKETS
+    """Groups of the buckets below it are taken."""
+    held: frozenset[int] = frozenset()
+    """Buckets, of those taken, that are held out."""
+
+    def order(self, groups: pa.Array) -> Ints:
+        """Each row's place, 0 to 65,535, in the order in which ``max_bytes`` takes groups."""
+        return (hashes(groups, self.seed, "max_bytes") >> np.uint64(48)).astype(np.int64)
+
+    def holdout(self, groups: pa.Array) -> Ints:
+        """Each row's place in the order in which groups are held out."""
+        return (hashes(groups, self.seed, "validation") >> np.uint64(48)).astype(np.int64)
+
+    def fates(self, groups: pa.Array) -> np.ndarray[Any, np.dtype[np.int8]]:
+        """``DROPPED``, ``TRAIN`` or ``VALIDATION`` for each row."""
+        fates = np.full(len(groups), TRAIN, np.int8)
+        if self.held:
+            fates[np.isin(self.holdout(groups), sorted(self.held))] = VALIDATION
+        if self.limit < BUCKETS:
+            fates[self.order(groups) >= self.limit] = DROPPED
+        return fates
+
+
+def hashes(groups: pa.Array, seed: int, purpose: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """64-bit BLAKE2b of ``"{seed}:{group}"`` for each row; ``purpose`` keeps two uses independent."""
+    coded = groups.dictionary_encode()
+    person = purpose.encode()
+    distinct = [
+        int.from_bytes(hashlib.blake2b(f"{seed}:{group}".encode(), digest_size=8, person=person).digest(), "big")
+        for group in coded.dictionary.to_pylist()
+    ]
+    return np.asarray(distinct, np.uint64)[coded.indices.to_numpy()] if distinct else np.zeros(0, np.uint64)
+
+
+def choose_limit(sizes: Ints, max_bytes: int) -> int:
+    """The bucket below which groups are taken, given every bucket's bytes of text.
+
+    Buckets are taken in order while all of them fit into ``max_bytes``; the one in which the limit falls is left out
+    whole, so the limit is never exceeded and is missed by less than one bucket (1/65,536 of the corpus, or one group
+    where groups are larger than that). Only where the first bucket with any text does not fit, that one is taken: a
+    corpus is not empty.
+    """
+    fitting = int(np.searchsorted(np.cumsum(sizes), max_bytes, side="right"))
+    filled = np.flatnonzero(sizes)
+    return max(fitting, int(filled[0]) + 1) if len(filled) else fitting
+
+
+def choose_held(sizes: Ints, wanted: int) -> frozenset[int] | None:
+    """The buckets to hold out, at least ``wanted`` bytes together, or None where that leaves nothing to train on.
+
+    Buckets are taken in order; one that would carry the share to twice ``wanted`` is passed over, so that one large
+    group does not become the validation set of a small corpus. Where only such large ones are left, the smallest of
+    them is held out alone.
+    """
+    filled = np.flatnonzero(sizes).tolist()
+    if len(filled) < 2 or int(sizes.sum()) < 2 * wanted:
+        return None
+    held: list[int] = []
+    passed: list[tuple[int, int]] = []
+    total = 0
+    for bucket in filled:
+        size = int(sizes[bucket])
+        if total + size >= 2 * wanted:
+            passed.append((size, bucket))
+            continue
+        held.append(bucket)
+        total += size
+        if total >= wanted:
+            return frozenset(held)
+    return frozenset([min(passed)[1]])

@@ -1,0 +1,196 @@
+"""The last step of a corpus: which groups are kept and which held out, the shards, and the funnel."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lmgraft.artifacts.corpus import FUNNEL, shard_name
+from lmgraft.errors import Problem, UserError
+from lmgraft.seams.stage import StageContext
+from lmgraft.stages._corpus_crew import Crew
+from lmgraft.stages._corpus_groups import BUCKETS, TRAIN, VALIDATION, Selection, choose_held, choose_limit
+from lmgraft.stages._corpus_jobs import Layout, Plan, ShardTask, content_of, lay_out, measure, write_shard
+from lmgraft.stages._corpus_parts import write_atomically
+from lmgraft.stages._corpus_pipeline import Survivors
+from lmgraft.stages._corpus_tally import Tally
+from lmgraft.stages.plugin import CorpusStage
+
+__all__ = ["Publisher"]
+
+SPLITS = {TRAIN: "train", VALIDATION: "validation"}
+
+Piece = tuple[str, int, int]
+
+
+@dataclass
+class Totals:
+    """What the plans of all parts add up to."""
+
+    documents: dict[int, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    bytes: dict[int, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    characters: dict[int, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    sources: dict[str, dict[str, int]] = field(default_factory=dict)
+    shards: dict[int, list[tuple[list[Piece], int]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    """Split -> for each shard its pieces and its bytes."""
+    form: int = 0
+    held: set[int] = field(default_factory=set)
+    dropped: Tally = field(default_factory=lambda: Tally("max_bytes"))
+
+    def add(self, name: str, plan: Plan, shard_bytes: int) -> None:
+        source = self.sources.setdefault(plan.source, {"documents": 0, "bytes": 0})
+        for split in SPLITS:
+            sizes = plan.sizes[split]
+            self.documents[split] += len(sizes)
+            self.bytes[split] += int(sizes.sum())
+            self.characters[split] += plan.characters[split]
+            source["documents"] += len(sizes)
+            source["bytes"] += int(sizes.sum())
+            _lay(self.shards[split], name, sizes, shard_bytes)
+        self.form |= plan.form
+        self.held |= plan.held
+        self.dropped.add(plan.dropped)
+
+
+def _lay(shards: list[tuple[list[Piece], int]], name: str, sizes: Any, shard_bytes: int) -> None:
+    """Lays a part's rows into shards; a new one begins where the next row would carry the last above its size."""
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < len(sizes):
+        if not shards:
+            shards.append(([], 0))
+        pieces, used = shards[-1]
+        before = int(ends[first - 1]) if first else 0
+        stop = int(np.searchsorted(ends, before + shard_bytes - used, side="right"))
+        if stop <= first and pieces:
+            shards.append(([], 0))
+            continue
+        stop = max(stop, first + 1)
+        pieces.append((name, first, stop))
+        shards[-1] = (pieces, used + int(ends[stop - 1]) - before)
+        first = stop
+
+
+class Publisher:
+    def __init__(self, context: StageContext, config: CorpusStage, crew: Crew) -> None:
+        self._context = context
+        self._config = config
+        self._crew = crew
+
+    def publish(self, survivors: Survivors) -> None:
+        """Writes shards and funnel into the artifact's folder."""
+        self._refuse_nothing(survivors)
+        selection = self._select(survivors)
+        totals = Totals()
+        for part, plan in zip(survivors.parts, self._crew.map(lay_out, _layouts(survivors, selection)), strict=True):
+            totals.add(part.name, plan, self._config.shard_bytes)
+        self._write_shards(survivors, selection, totals)
+        funnel = json.dumps(self._funnel(survivors, totals), sort_keys=True, indent=1, ensure_ascii=False)
+        write_atomically(self._context.out / FUNNEL, funnel + "\n")
+
+    def _refuse_nothing(self, survivors: Survivors) -> None:
+        if survivors.rows:
+            return
+        stage = self._context.name
+        if not any(read["documents"] for read in survivors.read.values()):
+            names = ", ".join(survivors.read)
+            fact, cause = f"{stage}: nothing was read", f"the sources ({names}) hold no documents"
+            raise UserError(Problem(fact, cause, f"point {stage}.sources at files that hold text"))
+        worst = max(survivors.tallies, key=lambda tally: tally.dropped.total())
+        told = "; ".join(f"{t.name} kept {t.kept:,} of {t.seen:,}{_reasons(t)}" for t in survivors.tallies)
+        remedy = f"loosen {stage}.filters.{worst.name} (lmgraft explain lists its settings) or leave the filter out"
+        raise UserError(Problem(f"{stage}: the filters dropped every document", told, remedy))
+
+    def _select(self, survivors: Survivors) -> Selection:
+        selection = Selection(self._context.seed)
+        if self._config.max_bytes is not None:
+            sizes = self._measure(survivors, selection, holdout=False)
+            limit = choose_limit(sizes, self._config.max_bytes)
+            # A limit that everything fits below takes documents without text too.
+            selection = replace(selection, limit=BUCKETS if sizes[limit:].sum() == 0 else limit)
+            if (taken := int(sizes[:limit].sum())) > self._config.max_bytes:
+                note = f"the first group alone has {taken:,} bytes, above max_bytes={self._config.max_bytes:,}"
+                self._context.note(f"{self._context.name}: {note}")
+        if not self._config.validation_bytes:
+            return selection
+        sizes = self._measure(survivors, selection, holdout=True)
+        held = choose_held(sizes, self._config.validation_bytes)
+        if held is None:
+            raise UserError(self._cannot_hold_out(sizes))
+        return replace(selection, held=held)
+
+    def _cannot_hold_out(self, sizes: Any) -> Problem:
+        stage, wanted, total = self._context.name, self._config.validation_bytes, int(sizes.sum())
+        fact = f"{stage}.validation_bytes={wanted} cannot be held out"
+        if np.count_nonzero(sizes) < 2:
+            cause = f"all {total:,} bytes belong to one group (a file), and a group is never split"
+            return Problem(fact, cause, f"{stage}.validation_bytes=0, or give it more than one file")
+        cause = f"the corpus has {total:,} bytes of text, less than twice as many"
+        return Problem(fact, cause, f"{stage}.validation_bytes={max(1, total // 20)}, or give it more text")
+
+    def _measure(self, survivors: Survivors, selection: Selection, *, holdout: bool) -> Any:
+        totals = np.zeros(BUCKETS, np.int64)
+        for sizes in self._crew.map(measure, _layouts(survivors, selection, holdout)):
+            totals += sizes
+        return totals
+
+    def _write_shards(self, survivors: Survivors, selection: Selection, totals: Totals) -> None:
+        folder = self._context.work / "shards"
+        folder.mkdir(exist_ok=True)
+        tasks = [
+            ShardTask(
+                folder / shard_name(SPLITS[split], number, len(shards)),
+                split,
+                tuple(pieces),
+                size,
+                frozenset(content_of(totals.form)),
+                survivors.folder,
+                selection,
+            )
+            for split, shards in totals.shards.items()
+            for number, (pieces, size) in enumerate(shards)
+        ]
+        missing = [task for task in tasks if not task.path.exists()]
+        with self._context.progress("writing", sum(task.size for task in missing) or None, "B") as bar:
+            for task, _ in zip(missing, self._crew.map(write_shard, missing), strict=True):
+                bar.advance(task.size)
+        for task in tasks:
+            shutil.move(task.path, self._context.out / task.path.name)
+
+    def _funnel(self, survivors: Survivors, totals: Totals) -> dict[str, Any]:
+        tallies = list(survivors.tallies)
+        if self._config.max_bytes is not None:
+            tallies.append(totals.dropped)
+        read = survivors.read
+        return {
+            "documents": _named(totals.documents),
+            "bytes": _named(totals.bytes),
+            "characters": _named(totals.characters),
+            "sources": {
+                name: {
+                    **totals.sources.get(name, {"documents": 0, "bytes": 0}),
+                    "read": {key: own[key] for key in ("documents", "bytes", "repaired")},
+                }
+                for name, own in read.items()
+            },
+            "filters": [tally.as_json() for tally in tallies],
+            "validation": {"groups": len(totals.held), "wanted_bytes": self._config.validation_bytes},
+        }
+
+
+def _layouts(survivors: Survivors, selection: Selection, holdout: bool = False) -> Iterator[Layout]:
+    return (Layout(part, survivors.folder, selection, holdout) for part in survivors.parts)
+
+
+def _named(totals: Mapping[int, int]) -> dict[str, int]:
+    return {SPLITS[split]: number for split, number in totals.items()}
+
+
+def _reasons(tally: Tally) -> str:
+    reasons: Sequence[str] = [f"{number:,} {reason}" for reason, number in tally.dropped.most_common(3)]
+    return f" ({', '.join(reasons)})" if reasons else ""

@@ -1,0 +1,133 @@
+"""Stage ``corpus``: sources through filters to Parquet shards, with a funnel.
+
+The funnel, ``funnel.json``, has these keys:
+
+- ``documents``, ``bytes`` (UTF-8) and ``characters`` of text: split -> number, as written.
+- ``sources``: name -> ``documents`` and ``bytes`` as written, and ``read``: the same as the source gave them, with
+  ``repaired``, the documents in which surrogate halves that UTF-8 cannot hold were paired or replaced by U+FFFD.
+- ``filters``: in order, for each ``name``, ``seen``, ``kept`` (the rewritten included), ``rewritten``, ``dropped``
+  (reason -> number) and ``sample``, the first few of the dropped: ``id``, ``reason``, ``text`` (300 characters).
+  Where ``max_bytes`` is set it stands last, as if it were a filter.
+- ``validation``: ``groups`` held out and ``wanted_bytes``, the setting.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lmgraft.artifacts import Artifact
+from lmgraft.artifacts import corpus as files
+from lmgraft.component import StageConfig
+from lmgraft.errors import Problem, UserError
+from lmgraft.seams.data_source import Unit
+from lmgraft.seams.filter import FittedFilter
+from lmgraft.seams.stage import StageContext
+from lmgraft.stages._corpus_crew import Crew, Workshop
+from lmgraft.stages._corpus_pipeline import Pipeline
+from lmgraft.stages._corpus_publish import Publisher
+from lmgraft.stages._corpus_units import active_sources, cut, inputs_digest, source_digest, unit_size
+from lmgraft.stages.plugin import CorpusStage
+
+__all__ = ["Corpus"]
+
+SMALL_BYTES = 8 << 20
+"""Below this, starting processes costs more than they save."""
+
+
+class Corpus:
+    artifact = "corpus"
+
+    def __init__(self, config: StageConfig) -> None:
+        assert isinstance(config, CorpusStage)
+        self._config = config
+        self._units: dict[str, list[Unit]] | None = None
+
+    def identity(self, context: StageContext) -> Mapping[str, Any]:
+        """One sha256 for each source that is read, over its units' ids, ranges and contents; the same for the files
+        that filters learn from."""
+        units = self._listed(context)
+        found: dict[str, Any] = {
+            "sources": {name: source_digest(context, name, own) for name, own in units.items()},
+        }
+        learnt = {
+            name: inputs_digest(context, name, part.inputs())
+            for name, part in context.parts("filters").items()
+            if isinstance(part, FittedFilter)
+        }
+        return {**found, "learnt": learnt} if learnt else found
+
+    def run(self, context: StageContext) -> None:
+        units = self._listed(context)
+        reads = cut(units)
+        filters = list(self._config.filters)
+        fits = _fitted(context, filters)
+        paths = [*(f"sources.{name}" for name in units), *(f"filters.{name}" for name in filters)]
+        workshop = Workshop(context.part, fits, context.alive)
+        parts = {path: context.component(path) for path in paths}
+        with Crew(workshop, parts, fits, self._workers(units), context.name) as crew:
+            survivors = Pipeline(context, crew, filters, self._config.memory_mb).run(reads)
+            Publisher(context, self._config, crew).publish(survivors)
+
+    def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
+        told = files.funnel(artifact.path)
+        kept = sum(told["documents"].values())
+        read = sum(source["read"]["documents"] for source in told["sources"].values())
+        yield "documents", f"{kept:,} kept of {read:,}"
+        for row in told["filters"]:
+            if row["dropped"]:
+                reasons = ", ".join(f"{number:,} {reason}" for reason, number in row["dropped"].items())
+                yield f"dropped by {row['name']}", reasons
+        yield "text", _size(sum(told["bytes"].values()))
+        if told["documents"]["validation"]:
+            groups = told["validation"]["groups"]
+            yield "held out", f"{_size(told['bytes']['validation'])} in {groups:,} group{'s' if groups > 1 else ''}"
+
+    def _listed(self, context: StageContext) -> dict[str, list[Unit]]:
+        """Active source -> its units. Listed once: the key and the work must speak of the same."""
+        if self._units is None:
+            names = active_sources(context, list(self._config.sources), self._config.fallback)
+            self._units = {name: context.part(f"sources.{name}").units() for name in names}
+            for name, units in self._units.items():
+                if not units:
+                    fact = f"{context.name}.sources.{name} has nothing to read"
+                    raise UserError(Problem(fact, "it found no files", f"check {context.name}.sources.{name}"))
+        return self._units
+
+    def _workers(self, units: Mapping[str, list[Unit]]) -> int:
+        every = [unit for own in units.values() for unit in own]
+        known = all(unit.path is not None or unit_size(unit) for unit in every)
+        if known and sum(map(unit_size, every)) < SMALL_BYTES:
+            return 1
+        return self._config.workers or os.cpu_count() or 1
+
+
+def _fitted(context: StageContext, filters: list[str]) -> dict[str, Path]:
+    """Lets the filters that learn do so, once: filter -> the folder with what it learnt."""
+    fits: dict[str, Path] = {}
+    for name in filters:
+        part = context.part(f"filters.{name}")
+        if not isinstance(part, FittedFilter):
+            continue
+        folder = context.work / "fit" / name
+        whole = context.work / "fit" / f"{name}.whole"
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            Workshop(lambda _, part=part: part, {name: folder}).filter(name)  # type: ignore[misc]
+            whole.touch()
+        fits[name] = folder
+    return fits
+
+
+def _size(number: int) -> str:
+    """Bytes for reading: ``231 kB``."""
+    value, unit = float(number), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.3g} {unit}"
