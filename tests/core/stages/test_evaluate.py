@@ -22,8 +22,10 @@ from lmgraft.registry import build, registry
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.parallelism import Engine, EnginePlan, Sampling
 from lmgraft.seams.stage import Stage
+from lmgraft.stages.asking import Questions
 from lmgraft.stages.evaluate import Evaluate
 from lmgraft.stages.plugin import EvaluateStage, Precision, Sample
+from lmgraft.training.events import STOP
 
 TEXTS = [f"{n} and {n} make {n + n}, and {n} times {n} makes {n * n}." for n in range(300)]
 SAMPLE = Sample(prompts=["7 and ", ""], max_new_tokens=12, temperature=1.0)
@@ -227,6 +229,28 @@ def test_a_signal_stops_it_and_it_goes_on(run: Run, tmp_path: Path) -> None:
     assert list((tmp_path / "stopped/out").iterdir()) == []
     (_, resumed), (_, unbroken) = run("stopped", names=["one", "two"]), run("unbroken", names=["one", "two"])
     assert (resumed.out / "scores.json").read_bytes() == (unbroken.out / "scores.json").read_bytes()
+
+
+@pytest.mark.parametrize("evaluators", [["perplexity"], []])
+def test_a_rank_that_is_told_to_stop_asks_nothing_more(
+    tmp_path: Path, corpus: Artifact, model: Artifact, evaluators: list[str]
+) -> None:
+    (tmp_path / STOP).write_text("save")
+    questions = Questions(
+        stage="pretrain",
+        model=model.path,
+        corpus=corpus.path,
+        evaluators={name: chosen("evaluator", name) for name in evaluators},
+        sample=SAMPLE,
+        limit=5,
+        device="cpu",
+        precision="float32",
+        seed=3,
+        out=tmp_path,
+    )
+    with pytest.raises(Stopped):
+        part("parallelism", "single", threads=1).launch(questions)
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_several_models_are_scored_in_order(run: Run, corpus: Artifact, model: Artifact) -> None:
