@@ -26,22 +26,25 @@ class Selection:
     """Groups of the buckets below it are taken."""
     held: frozenset[int] = frozenset()
     """Buckets, of those taken, that are held out."""
+    by_document: bool = False
+    """Documents are held out one by one: for a corpus that is a single group."""
 
-    def order(self, groups: pa.Array) -> Ints:
+    def order(self, rows: pa.RecordBatch) -> Ints:
         """Each row's place, 0 to 65,535, in the order in which ``max_bytes`` takes groups."""
-        return (hashes(groups, self.seed, "max_bytes") >> np.uint64(48)).astype(np.int64)
+        return (hashes(rows.column("group"), self.seed, "max_bytes") >> np.uint64(48)).astype(np.int64)
 
-    def holdout(self, groups: pa.Array) -> Ints:
+    def holdout(self, rows: pa.RecordBatch) -> Ints:
         """Each row's place in the order in which groups are held out."""
-        return (hashes(groups, self.seed, "validation") >> np.uint64(48)).astype(np.int64)
+        names = rows.column("id" if self.by_document else "group")
+        return (hashes(names, self.seed, "validation") >> np.uint64(48)).astype(np.int64)
 
-    def fates(self, groups: pa.Array) -> np.ndarray[Any, np.dtype[np.int8]]:
-        """``DROPPED``, ``TRAIN`` or ``VALIDATION`` for each row."""
-        fates = np.full(len(groups), TRAIN, np.int8)
+    def fates(self, rows: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.int8]]:
+        """``DROPPED``, ``TRAIN`` or ``VALIDATION`` for each row; reads the columns ``id`` and ``group``."""
+        fates = np.full(rows.num_rows, TRAIN, np.int8)
         if self.held:
-            fates[np.isin(self.holdout(groups), sorted(self.held))] = VALIDATION
+            fates[np.isin(self.holdout(rows), sorted(self.held))] = VALIDATION
         if self.limit < BUCKETS:
-            fates[self.order(groups) >= self.limit] = DROPPED
+            fates[self.order(rows) >= self.limit] = DROPPED
         return fates
 
 

@@ -255,13 +255,13 @@ class Layout:
 def measure(workshop: Workshop, task: Layout) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Bytes of text in each of the 65,536 buckets of groups."""
     totals = np.zeros(BUCKETS, np.int64)
-    for batch in batches(task.parts / f"{task.part.name}.arrow", ["group", "size"]):
-        groups, sizes = batch.column("group"), batch.column("size").to_numpy()
+    for batch in batches(task.parts / f"{task.part.name}.arrow", ["id", "group", "size"]):
+        sizes = batch.column("size").to_numpy()
         if task.holdout:
-            sizes = np.where(task.selection.fates(groups) == DROPPED, 0, sizes)
-            np.add.at(totals, task.selection.holdout(groups), sizes)
+            sizes = np.where(task.selection.fates(batch) == DROPPED, 0, sizes)
+            np.add.at(totals, task.selection.holdout(batch), sizes)
         else:
-            np.add.at(totals, task.selection.order(groups), sizes)
+            np.add.at(totals, task.selection.order(batch), sizes)
     return totals
 
 
@@ -284,8 +284,8 @@ def lay_out(workshop: Workshop, task: Layout) -> Plan:
     path = task.parts / f"{task.part.name}.arrow"
     sizes: dict[int, list[Any]] = {TRAIN: [], VALIDATION: []}
     plan = Plan(task.part.source, {}, {TRAIN: 0, VALIDATION: 0})
-    for number, batch in enumerate(batches(path, ["group", "size", "characters", "form"])):
-        fates = task.selection.fates(batch.column("group"))
+    for number, batch in enumerate(batches(path, ["id", "group", "size", "characters", "form"])):
+        fates = task.selection.fates(batch)
         characters, form = batch.column("characters").to_numpy(), batch.column("form").to_numpy()
         for split in (TRAIN, VALIDATION):
             sizes[split].append(batch.column("size").to_numpy()[fates == split])
@@ -330,7 +330,7 @@ def write_shard(workshop: Workshop, task: ShardTask) -> None:
         for name, first, stop in task.pieces:
             seen = 0
             for batch in batches(task.parts / f"{name}.arrow"):
-                rows = np.flatnonzero(task.selection.fates(batch.column("group")) == task.split)
+                rows = np.flatnonzero(task.selection.fates(batch) == task.split)
                 mine = rows[max(0, first - seen) : max(0, stop - seen)]
                 seen += len(rows)
                 if len(mine):

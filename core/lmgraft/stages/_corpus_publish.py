@@ -119,6 +119,10 @@ class Publisher:
         if not self._config.validation_bytes:
             return selection
         sizes = self._measure(survivors, selection, holdout=True)
+        if np.count_nonzero(sizes) == 1:
+            selection = replace(selection, by_document=True)
+            sizes = self._measure(survivors, selection, holdout=True)
+            self._context.note(f"{self._context.name}: all text is of one group (a file); pieces of it are held out")
         held = choose_held(sizes, self._config.validation_bytes)
         if held is None:
             raise UserError(self._cannot_hold_out(sizes))
@@ -128,7 +132,7 @@ class Publisher:
         stage, wanted, total = self._context.name, self._config.validation_bytes, int(sizes.sum())
         fact = f"{stage}.validation_bytes={wanted} cannot be held out"
         if np.count_nonzero(sizes) < 2:
-            cause = f"all {total:,} bytes belong to one group (a file), and a group is never split"
+            cause = f"all {total:,} bytes are one document, and a document is never split"
             return Problem(fact, cause, f"{stage}.validation_bytes=0, or give it more than one file")
         cause = f"the corpus has {total:,} bytes of text, less than twice as many"
         return Problem(fact, cause, f"{stage}.validation_bytes={max(1, total // 20)}, or give it more text")

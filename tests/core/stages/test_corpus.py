@@ -275,7 +275,7 @@ def test_one_large_group_does_not_become_the_validation_set(tmp_path: Path) -> N
     assert corpus.funnel(out)["bytes"]["validation"] == 50_000
 
 
-@pytest.mark.parametrize(("files", "wanted"), [(1, "one group"), (3, "less than twice")])
+@pytest.mark.parametrize(("files", "wanted"), [(1, "one document"), (3, "less than twice")])
 def test_nothing_to_hold_out_is_the_users_error(tmp_path: Path, files: int, wanted: str) -> None:
     root = tmp_path / "text"
     root.mkdir()
@@ -284,6 +284,20 @@ def test_nothing_to_hold_out_is_the_users_error(tmp_path: Path, files: int, want
     with pytest.raises(UserError, match=wanted) as error:
         made(tmp_path / "a", stage({"text": lines(root)}, validation_bytes=1501 if files == 3 else 100))
     assert "corpus.validation_bytes=" in error.value.problems[0].remedy
+
+
+def test_a_single_group_is_held_out_by_the_document(tmp_path: Path) -> None:
+    root = tmp_path / "text"
+    root.mkdir()
+    (root / "book.txt").write_text("\n".join(f"chapter {number} " + "word " * 20 for number in range(40)))
+    one, context = ready(tmp_path / "a", stage({"text": lines(root)}, validation_bytes=1000))
+    one.run(context)
+    told = corpus.funnel(context.out)
+    assert 1000 <= told["bytes"]["validation"] < 2000
+    train, held = (list(corpus.documents(context.out, split)) for split in ("train", "validation"))
+    assert len(train) + len(held) == 40
+    assert not {document.id for document in train} & {document.id for document in held}
+    assert "pieces of it are held out" in context.notes[0]
 
 
 def test_shards_are_cut_by_their_text(tmp_path: Path, folder: Path, small_tasks: None) -> None:
