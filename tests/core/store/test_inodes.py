@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from lmgraft.store._inodes import cut_off
 
 
