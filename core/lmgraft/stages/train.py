@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmgraft.artifacts import Artifact, checkpoint
+from lmgraft.devices import resolve_precision
 from lmgraft.errors import Problem, UserError
-from lmgraft.stages.plugin import Precision, TrainStage
+from lmgraft.stages.plugin import TrainStage
 
 if TYPE_CHECKING:
     from lmgraft.artifacts.tokens import TokensInfo
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from lmgraft.seams.stage import StageContext
     from lmgraft.training.validation import Validation
 
-__all__ = ["Job", "Train", "resolve_precision", "work"]
+__all__ = ["Job", "Train", "work"]
 
 SLOTS = ("architecture", "objective", "optimizer", "schedule", "initializer")
 
@@ -68,8 +69,7 @@ class Train:
     def identity(self, context: StageContext) -> Mapping[str, Any]:
         """``auto`` and null as they were resolved: the same recipe on a machine with other arithmetic is another
         stage."""
-        precision = resolve_precision(self.config.precision, context.device)
-        return {"precision": precision, "seed": self._seed(context)}
+        return {"precision": self._precision(context), "seed": self._seed(context)}
 
     def run(self, context: StageContext) -> None:
         from lmgraft.artifacts import tokenizer
@@ -94,6 +94,9 @@ class Train:
     def _seed(self, context: StageContext) -> int:
         return context.seed if self.config.seed is None else self.config.seed
 
+    def _precision(self, context: StageContext) -> str:
+        return resolve_precision(self.config.precision.value, context.device)
+
     def _job(self, context: StageContext) -> Job:
         slots = [slot for slot in SLOTS if getattr(self.config, slot) is not None]
         models = context.inputs.get("model") or []
@@ -105,7 +108,7 @@ class Train:
             folder=context.work,
             out=context.out,
             device=context.device,
-            precision=resolve_precision(self.config.precision, context.device),
+            precision=self._precision(context),
             seed=self._seed(context),
         )
 
@@ -169,25 +172,6 @@ def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
     loader = Loader(PackedDataset(job.tokens, "train", settings.seq_len), settings.batch, job.seed)
     train(engine, loader, _validation(job), loop, events)
     engine.export(job.out)
-
-
-def resolve_precision(precision: Precision, device: str) -> str:
-    """``float32`` or ``bfloat16``. ``auto`` is bfloat16 where it is faster: on CUDA, and on processors with AMX."""
-    if precision is not Precision.auto:
-        return str(precision.value)
-    if device.startswith("cuda") or (device == "cpu" and "amx_bf16" in _cpu_flags()):
-        return Precision.bfloat16.value
-    return Precision.float32.value
-
-
-def _cpu_flags() -> frozenset[str]:
-    """What Linux says of the processor; nothing elsewhere (Apple's and Windows' processors have no AMX)."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as stream:
-            line = next((line for line in stream if line.startswith("flags")), "")
-    except OSError:
-        return frozenset()
-    return frozenset(line.partition(":")[2].split())
 
 
 def _validation(job: Job) -> Validation | None:

@@ -185,16 +185,21 @@ class Follower:
             except FileNotFoundError:
                 return
         *lines, self._rest = (self._rest + self._stream.read()).split(b"\n")
+        reached, shown = self._step, {}
         for line in lines:
-            self._hear(*json.loads(line))
+            kind, value = json.loads(line)
+            if kind == "progress":
+                reached, shown = max(reached, value[0]), value[1]
+            else:
+                self._hear(kind, value)
+                reached = max(reached, value["step"]) if kind == "row" else reached
+        if reached > self._step or shown:
+            self._bar.advance(reached - self._step, **shown)
+            self._step = reached
 
     def _hear(self, kind: str, value: Any) -> None:
         if kind == "row":
             self._context.emit(value)
-        elif kind == "progress":
-            step, shown = value
-            self._bar.advance(step - self._step, **shown)
-            self._step = step
         elif kind == "note":
             self._context.note(value)
         elif kind == "checkpoint":

@@ -146,8 +146,8 @@ class _Loop:
             row |= {name: value for name, value in stats.metrics.items() if name not in row}
             row = {name: value for name, value in row.items() if math.isfinite(value)}
             self.events.row(row if usable else row | {"skipped": True})
-        shown = {"loss": f"{stats.loss:.3f}"} | ({"speed": f"{self.speed:,.0f} tokens/s"} if self.speed else {})
-        self.events.progress(self.step, shown)
+        shown = {"loss": stats.loss} if usable else {}
+        self.events.progress(self.step, shown | ({"tokens/s": self.speed} if self.speed else {}))
 
     def _due(self, every: int) -> bool:
         """After each ``every`` steps, and after the last one."""

@@ -62,12 +62,14 @@ def test_everything_reaches_the_parent_in_order(tmp_path: Path) -> None:
         for step in range(1, 300):
             events.row({"step": step, "loss": 1 / step, "text": "ü\n"})
             events.progress(step, {"loss": "1"})
+            time.sleep(0.001)
         events.checkpoint(299, tmp_path / "checkpoints/step-00000299")
     assert [row["step"] for row in context.rows] == list(range(1, 300))
     assert context.rows[2] == {"step": 3, "loss": 1 / 3, "text": "ü\n"}
     assert context.notes == ["before the beginning"]
     assert context.checkpoints == [(299, tmp_path / "checkpoints/step-00000299")]
-    assert 1 < len(context.bar) < 20  # the bar is moved ten times a second, not at each step
+    assert len(context.bar) < 100  # the bar is moved ten times a second, not at each step
+    assert sum(amount for amount, _ in context.bar) == 299
 
 
 def test_rows_of_the_past_come_again_up_to_the_checkpoint(tmp_path: Path) -> None:
@@ -79,7 +81,7 @@ def test_rows_of_the_past_come_again_up_to_the_checkpoint(tmp_path: Path) -> Non
             for step in range(begin + 1, last + 1):
                 events.row({"step": step})
         assert [row["step"] for row in context.rows] == list(expected)
-        assert sum(amount for amount, _ in context.bar) == begin
+        assert sum(amount for amount, _ in context.bar) == last
         with (tmp_path / "events.jsonl").open("a") as stream:
             stream.write('["row", {"step": 1')  # a kill in the midst of a line
 
