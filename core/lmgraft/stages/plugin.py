@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from lmgraft.component import MISSING, Component, StageConfig, execution, from_stage, slot, slots
 from lmgraft.hookspecs import hookimpl
@@ -30,6 +30,8 @@ class Precision(Enum):
 @dataclass
 class CorpusStage(StageConfig):
     """Reads sources, applies filters, holds out whole groups: Parquet shards and the funnel."""
+
+    artifact: ClassVar[str] = "corpus"
 
     sources: dict[str, Any] = slots("data_source", optional=False)
     fallback: list[str] = field(default_factory=list)
@@ -66,6 +68,8 @@ class CorpusStage(StageConfig):
 class TokenizerStage(StageConfig):
     """Trains (or loads, or extends) a tokenizer on the training documents."""
 
+    artifact: ClassVar[str] = "tokenizer"
+
     tokenizer: Any = slot("tokenizer")
     corpus: str = from_stage("corpus", default="corpus")
     sample_bytes: int = 200 << 20
@@ -80,6 +84,8 @@ class TokenizerStage(StageConfig):
 class TokensStage(StageConfig):
     """Encodes a corpus into Megatron's .bin/.idx, one pair of files a split."""
 
+    artifact: ClassVar[str] = "tokens"
+
     corpus: str = from_stage("corpus", default="corpus")
     tokenizer: str = from_stage("tokenizer", default="tokenizer")
     workers: int = execution(0)
@@ -93,6 +99,8 @@ class TokensStage(StageConfig):
 @dataclass
 class TrainStage(StageConfig):
     """Trains a model; the artifact is a Hugging Face model folder."""
+
+    artifact: ClassVar[str] = "model"
 
     architecture: Any = slot("architecture")
     objective: Any = slot("objective")
@@ -162,6 +170,8 @@ class Sample:
 @dataclass
 class EvaluateStage(StageConfig):
     """Scores models and lets them write: scores.json and samples.json."""
+
+    artifact: ClassVar[str] = "scores"
 
     evaluators: dict[str, Any] = slots("evaluator", optional=False)
     parallelism: Any = slot("parallelism", execution=True)
