@@ -19,7 +19,7 @@ from pathlib import PurePath
 from typing import Any
 
 from lmgraft.artifacts import Artifact
-from lmgraft.component import result_fields
+from lmgraft.component import is_execution, result_fields
 from lmgraft.recipe import PartUse, StageNode
 from lmgraft.registry import package_hash
 
@@ -64,7 +64,9 @@ def canonical(value: Any) -> Any:
     if isinstance(value, Enum):
         return canonical(value.value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {spec.name: canonical(getattr(value, spec.name)) for spec in dataclasses.fields(value)}
+        # Settings within settings may hold execution fields too.
+        fields = [spec for spec in dataclasses.fields(value) if not is_execution(spec)]
+        return {spec.name: canonical(getattr(value, spec.name)) for spec in fields}
     if isinstance(value, Mapping):
         return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):

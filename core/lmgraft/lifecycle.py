@@ -1,27 +1,30 @@
 """Tells trackers what happens, each in a thread of its own behind a bounded queue.
 
-A tracker never slows or stops a run: when its queue is full, rows are dropped and counted; when it raises, the failure
-is reported once with its distribution's name and the tracker is left alone from then on.
+A tracker that cannot be set up stops the run before any work, as every selected part does. From then on a tracker never
+slows or stops a run: when its queue is full, rows are dropped and counted; when it raises, the failure is reported once
+with its distribution's name and the tracker is left alone.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pluggy
 
 from lmgraft import hookspecs
+from lmgraft.errors import LmgraftError, Problem, UserError
 from lmgraft.recipe import PartUse
-from lmgraft.registry import build
+from lmgraft.registry import build, hook_fault
 
 __all__ = ["Lifecycle"]
 
-#: Events that wait for one tracker at most.
+#: Events that wait for one tracker before rows of metrics are dropped.
 QUEUE = 1024
-#: Seconds that the end of a run waits for a tracker to finish.
+#: Seconds that the end of a run waits for all trackers together.
 PATIENCE = 30.0
 
 
@@ -33,19 +36,38 @@ class _Tracker(threading.Thread):
         row = part.installed.row
         self.label = f"{part.config.part} of {row.distribution} {row.version}"
         self._report = report
-        self._events: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue(QUEUE)
+        self._events: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue()
         self._manager = pluggy.PluginManager("lmgraft")
         self._manager.add_hookspecs(hookspecs)
-        self._manager.register(build(part.installed.component, part.config), name=self.label)
-        self._manager.check_pending()
+        self._register(part)
         self.dropped = 0
         self.failed = False
 
-    def put(self, hook: str, arguments: dict[str, Any]) -> None:
+    def _register(self, part: PartUse) -> None:
+        fact = f"{part.path}: the tracker {self.label} cannot be set up"
+        remedy = f"mend {part.installed.component.target}, or take {part.path} out of the recipe"
         try:
-            self._events.put_nowait((hook, arguments))
-        except queue.Full:
+            tracker = build(part.installed.component, part.config)
+            self._manager.register(tracker, name=self.label)
+            self._manager.check_pending()
+        except LmgraftError:
+            raise
+        except pluggy.PluginValidationError as error:
+            raise UserError(Problem(fact, hook_fault(error), remedy)) from error
+        except Exception as error:
+            raise UserError(Problem(fact, f"it raised {type(error).__name__}: {error}", remedy)) from error
+        heard = [f"lmgraft_{hook}" for hook in hookspecs.LIFECYCLE]
+        callers = self._manager.get_hookcallers(tracker) or []
+        if not any(caller.name in heard for caller in callers):
+            cause = f"it implements none of {', '.join(heard)}, or marks none @hookimpl"
+            raise UserError(Problem(fact, cause, remedy))
+
+    def put(self, hook: str, arguments: dict[str, Any]) -> None:
+        # Only rows of metrics come without end. The few other events always get through, the run's end above all.
+        if hook == "step" and self._events.qsize() >= QUEUE:
             self.dropped += 1
+        else:
+            self._events.put((hook, arguments))
 
     def run(self) -> None:
         while (event := self._events.get()) is not None:
@@ -54,22 +76,19 @@ class _Tracker(threading.Thread):
             hook, arguments = event
             try:
                 getattr(self._manager.hook, f"lmgraft_{hook}")(**arguments)
-            except Exception as error:
+            except BaseException as error:  # SystemExit would end this thread without a word
                 self.failed = True
                 self._report(
                     f"tracker {self.label} failed at {hook} and is left alone: {type(error).__name__}: {error}"
                 )
 
-    def finish(self) -> None:
-        try:
-            self._events.put(None, timeout=PATIENCE)
-        except queue.Full:
-            self._report(f"tracker {self.label} did not finish within {PATIENCE:.0f} s")
-            return
-        self.join(PATIENCE)
+    def finish(self, until: float) -> None:
+        """Waits for what is queued until a time of ``time.monotonic()``; says what the tracker was not shown."""
+        self._events.put(None)
+        self.join(max(until - time.monotonic(), 0))
         if self.is_alive():
             self._report(f"tracker {self.label} did not finish within {PATIENCE:.0f} s")
-        elif self.dropped:
+        if self.dropped:
             self._report(f"tracker {self.label} was too slow; {self.dropped} events were not shown to it")
 
 
@@ -86,5 +105,6 @@ class Lifecycle:
             tracker.put(hook, arguments)
 
     def close(self) -> None:
+        until = time.monotonic() + PATIENCE
         for tracker in self._trackers:
-            tracker.finish()
+            tracker.finish(until)

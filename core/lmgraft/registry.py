@@ -6,10 +6,12 @@ here a broken part is a state, and an error only for the recipe that selects it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import re
-from dataclasses import dataclass, is_dataclass
+import sys
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -19,12 +21,12 @@ from typing import Any, TypeVar
 import pluggy
 
 from lmgraft import hookspecs, table
-from lmgraft.component import Component, ComponentConfig
+from lmgraft.component import Component, ComponentConfig, StageConfig
 from lmgraft.errors import Problem, UserError
 from lmgraft.table import Row
 from lmgraft.version import SEAM_API
 
-__all__ = ["Installed", "Registry", "build", "package_hash", "registry"]
+__all__ = ["Installed", "Registry", "build", "hook_fault", "package_hash", "registry", "requirements"]
 
 T = TypeVar("T")
 
@@ -78,9 +80,14 @@ class Registry:
             self._load(row)
         except _Refused as refused:
             return refused.state, refused.cause, refused.remedy
-        missing = _missing(self._loaded[row.seam, row.name].component)
+        component = self._loaded[row.seam, row.name].component
+        missing = _missing(component)
         if missing:
-            return "broken", f"it needs {', '.join(missing)}, which is not installed", _pip(missing)
+            return "broken", f"it needs {', '.join(missing)}: not installed, or not in that version", _pip(missing)
+        try:
+            _target(component)
+        except _Refused as refused:
+            return refused.state, refused.cause, refused.remedy
         return "ok", "", ""
 
     def _load(self, row: Row) -> None:
@@ -88,11 +95,12 @@ class Registry:
             return
         if row.state in ("incompatible", "broken"):
             raise _Refused(row.state, row.reason, _metadata_remedy(row))
+        place = (row.seam, row.distribution, row.module)
+        own = {other.name: other for other in table.rows() if (other.seam, other.distribution, other.module) == place}
         for component in self._components(row):
-            self._loaded[row.seam, component.name] = Installed(
-                next(r for r in table.rows() if (r.seam, r.name, r.module) == (row.seam, component.name, row.module)),
-                component,
-            )
+            # One module may offer several parts; a name that clashes with another distribution's stays unusable.
+            if own[component.name].state == "unchecked":
+                self._loaded[row.seam, component.name] = Installed(own[component.name], component)
 
     def _components(self, row: Row) -> list[Component[Any]]:
         module = _import(row)
@@ -105,7 +113,7 @@ class Registry:
             _verify(row, components)
         except pluggy.PluginValidationError as error:
             self._roll_back(module, fresh)
-            raise _Refused("broken", str(error), f"mend the hook's name or arguments in {row.module}") from error
+            raise _Refused("broken", hook_fault(error), f"mend the hook in {row.module}") from error
         except BaseException:
             self._roll_back(module, fresh)
             raise
@@ -119,13 +127,18 @@ class Registry:
         others = [plugin for plugin in self._plugins.get_plugins() if plugin is not module]
         hook = self._plugins.subset_hook_caller(f"lmgraft_{row.seam}", remove_plugins=others)
         try:
-            answers = hook()
-        except Exception as error:
+            with contextlib.redirect_stdout(sys.stderr):
+                answers = hook()
+                # Asked for here, under guard: a hook may be a generator, or return what is no list.
+                components = [component for answer in answers for component in answer]
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit too
             raise _Refused("broken", f"its hook raised {_brief(error)}", _upgrade(row)) from error
         if not answers:
-            cause = f"{row.module} has no @hookimpl function named lmgraft_{row.seam}"
+            cause = f"{row.module} has no @hookimpl function lmgraft_{row.seam} that returns a list"
             raise _Refused("broken", cause, f"define lmgraft_{row.seam}() in {row.module}, marked @hookimpl")
-        return [component for answer in answers for component in answer]
+        return components
 
 
 @lru_cache(maxsize=1)
@@ -144,19 +157,25 @@ def build(component: Component[T], config: ComponentConfig) -> T:
                 _pip(missing),
             )
         )
-    module, _, attribute = component.target.partition(":")
     try:
-        target = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            Problem(
-                f"{component.name}: its implementation {component.target} does not import",
-                _brief(error),
-                "lmgraft plugins list, then lmgraft plugins why with its distribution",
-            )
-        ) from error
+        target = _target(component)
+    except _Refused as refused:
+        fact = f"{component.name}: its implementation {component.target} cannot be used"
+        raise UserError(Problem(fact, refused.cause, refused.remedy)) from refused
     part: T = target(config)
     return part
+
+
+def _target(component: Component[Any]) -> Any:
+    """The class behind a component's target."""
+    module, _, attribute = component.target.partition(":")
+    remedy = "reinstall what it needs, or tell the author; lmgraft plugins why DISTRIBUTION tries it again"
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an implementation may raise anything at import, as a light module may
+        raise _Refused("broken", f"importing {component.target} raised {_brief(error)}", remedy) from error
 
 
 def requirements(component: Component[Any], where: str) -> list[Problem]:
@@ -214,7 +233,9 @@ def _only_row(seam: str, name: str, where: str) -> Row:
 
 def _import(row: Row) -> ModuleType:
     try:
-        return importlib.import_module(row.module)
+        # stdout holds a command's result (`--cfg job`): what a plugin prints as it is imported does not belong there.
+        with contextlib.redirect_stdout(sys.stderr):
+            return importlib.import_module(row.module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may raise anything at import, SystemExit too
@@ -225,18 +246,16 @@ def _verify(row: Row, components: list[Any]) -> None:
     for component in components:
         if not isinstance(component, Component):
             raise _Refused("broken", f"its hook returned {type(component).__name__}, not Component", _upgrade(row))
-        config: Any = component.config
-        if not (is_dataclass(config) and isinstance(config, type) and issubclass(config, ComponentConfig)):
-            cause = f"the config of {component.name} is no dataclass deriving from ComponentConfig"
-            raise _Refused("broken", cause, f"decorate it with @dataclass in {row.module}")
+        _verify_config(component, row)
+        _verify_requires(component, row)
     promised = {
         other.name
         for other in table.rows()
         if (other.seam, other.distribution, other.module) == (row.seam, row.distribution, row.module)
     }
-    returned = {component.name for component in components}
-    if promised != returned:
-        said = ", ".join(sorted(returned)) or "nothing"
+    returned = sorted(component.name for component in components)
+    if sorted(promised) != returned:
+        said = ", ".join(returned) or "nothing"
         cause = f"its entry points promise {', '.join(sorted(promised))} and its hook returns {said}"
         raise _Refused(
             "broken", cause, "make the two lists equal; reinstall, since entry points are written at install time"
@@ -249,6 +268,39 @@ def _verify(row: Row, components: list[Any]) -> None:
                 f"{component.name} speaks version {component.api} of the {row.seam} seam; this lmgraft speaks {ours}"
             )
             raise _Refused("incompatible", cause, f"pip install --upgrade {row.distribution} lmgraft")
+
+
+def _verify_config(component: Component[Any], row: Row) -> None:
+    config: Any = component.config
+    base = StageConfig if row.seam == "stage" else ComponentConfig
+    if not (isinstance(config, type) and issubclass(config, base)):
+        cause = f"the config of {component.name} does not derive from {base.__name__}"
+        raise _Refused("broken", cause, f"derive it in {row.module}, and decorate it with @dataclass")
+    # is_dataclass() is true of every child of a dataclass; without the decorator its own fields would be lost.
+    if "__dataclass_fields__" not in vars(config) and vars(config).get("__annotations__"):
+        cause = f"the config of {component.name}, {config.__name__}, is no dataclass"
+        raise _Refused("broken", cause, f"decorate it with @dataclass in {row.module}")
+
+
+def _verify_requires(component: Component[Any], row: Row) -> None:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for line in component.requires:
+        try:
+            Requirement(line)
+        except InvalidRequirement as error:
+            cause = f"{component.name} requires {line!r}, which is no valid requirement"
+            raise _Refused("broken", cause, f"write it as in PEP 508 in {row.module}") from error
+
+
+def hook_fault(error: pluggy.PluginValidationError) -> str:
+    """What is wrong with a hook, without pluggy's object addresses: its name, or its arguments."""
+    text = " ".join(str(error).split())
+    unknown = re.match(r"unknown hook '(\w+)'", text)
+    if not unknown:
+        return text
+    hint = table.close(unknown[1], [name for name in vars(hookspecs) if name.startswith("lmgraft_")])
+    return f"there is no hook {unknown[1]}" + (f"; {hint}" if hint else "")
 
 
 def _missing(component: Component[Any]) -> list[str]:

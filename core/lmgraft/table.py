@@ -11,6 +11,7 @@ import importlib.util
 import re
 from collections.abc import Iterable, Iterator
 from configparser import ConfigParser
+from configparser import Error as ParserError
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from lmgraft.version import DOORS, SEAMS, installed
 
-__all__ = ["PREFIX", "Row", "close", "rows", "seams_of", "select"]
+__all__ = ["PREFIX", "Row", "canonical", "close", "location", "rows", "seams_of", "select"]
 
 PREFIX = "lmgraft."
 
@@ -54,17 +55,21 @@ def _scan() -> Iterator[Row]:
         if not text or f"[{PREFIX}" not in text:
             continue
         name = distribution.metadata["Name"]
-        canonical = re.sub(r"[-_.]+", "-", name).lower()
-        if canonical in seen:  # an older copy further down sys.path is shadowed, as it is for import
+        if not name:  # an installation that was broken off leaves such a folder; pip ignores it too
             continue
-        seen.add(canonical)
+        if canonical(name) in seen:  # an older copy further down sys.path is shadowed, as it is for import
+            continue
+        seen.add(canonical(name))
         yield from _rows_of(distribution, name, text)
 
 
 def _rows_of(distribution: metadata.Distribution, name: str, text: str) -> Iterator[Row]:
     parser = ConfigParser(delimiters=("=",), interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
-    parser.read_string(text)
+    try:
+        parser.read_string(text)
+    except ParserError:  # no name can be read from it, and one bad file must not hide the other distributions
+        return
     wanted = _incompatible(distribution, name)
     editable = '"editable": true' in (distribution.read_text("direct_url.json") or "")
     for section in parser.sections():
@@ -83,9 +88,12 @@ def _incompatible(distribution: metadata.Distribution, name: str) -> str:
     for line in distribution.requires or ():
         if not re.match(r"lmgraft\b(?![-_.])", line, re.IGNORECASE):
             continue
-        from packaging.requirements import Requirement
+        from packaging.requirements import InvalidRequirement, Requirement
 
-        requirement = Requirement(line)
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            return f"it wants {line!r}, which is no valid requirement"
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         if not requirement.specifier.contains(installed(), prereleases=True):
@@ -102,8 +110,10 @@ def _findable(package: str) -> bool:
 
 
 def _module_state(module: str) -> tuple[str, str]:
+    if ":" in module:
+        return "broken", f"its entry point names an object, {module}; it must name a module"
     # Only the top package is looked up: finding a submodule would import its parents.
-    top = module.partition(":")[0].partition(".")[0]
+    top = module.partition(".")[0]
     return ("unchecked", "") if _findable(top) else ("broken", f"its package {top} is not on the import path")
 
 
@@ -121,6 +131,11 @@ def _mark_duplicates(found: Iterable[Row]) -> Iterator[Row]:
                 row.seam, row.name, row.distribution, row.version, row.module, "broken",
                 f"the name is also provided by {others}", row.editable,
             )  # fmt: skip
+
+
+def canonical(name: str) -> str:
+    """A distribution's name as pip compares it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def select(seam: str, name: str) -> list[Row]:
@@ -141,7 +156,8 @@ def close(word: str, words: Iterable[str]) -> str:
 
 def location(row: Row) -> Path | None:
     """The folder of a part's top package, found without importing it."""
-    spec = importlib.util.find_spec(row.module.partition(":")[0].partition(".")[0])
+    top = row.module.partition(":")[0].partition(".")[0]
+    spec = importlib.util.find_spec(top) if _findable(top) else None
     if spec is None or not spec.submodule_search_locations:
         return None
     return Path(next(iter(spec.submodule_search_locations)))

@@ -137,11 +137,7 @@ def why(distribution: str) -> int:
     """Tries every part of a distribution and says why one does not work."""
     from lmgraft.registry import registry
 
-    rows = [
-        row
-        for row in table.rows()
-        if row.distribution.lower().replace("_", "-") == distribution.lower().replace("_", "-")
-    ]
+    rows = [row for row in table.rows() if table.canonical(row.distribution) == table.canonical(distribution)]
     if not rows:
         names = sorted({row.distribution for row in table.rows()})
         cause = f"distributions with parts: {', '.join(names)}"
