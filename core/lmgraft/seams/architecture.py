@@ -118,8 +118,9 @@ class Architecture(Protocol):
         """What the parameter of this name does."""
         ...
 
-    def flops(self, seq_len: int) -> float:
-        """Training FLOPs a token (forward and backward) at this sequence length, attention and head included."""
+    def flops(self, seq_len: int, vocab_size: int = 0) -> float:
+        """Training FLOPs a token (forward and backward) at this sequence length, attention included; the head too
+        where ``vocab_size`` is given."""
         ...
 
     def context(self) -> int:

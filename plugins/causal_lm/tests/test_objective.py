@@ -107,6 +107,14 @@ def test_z_loss_adds_the_squared_log_of_the_denominator() -> None:
     assert loss.metrics["nll"] == pytest.approx((float(nll), 4.0))
 
 
+def test_a_weight_without_a_target_counts_nothing() -> None:
+    objective = CausalLM(CausalLMConfig(z_loss=0.3))
+    part, careless = batch(TEXTS, objective), batch(TEXTS, objective)
+    careless.weights = torch.ones_like(careless.weights)
+    assert objective.normalizers(careless) == objective.normalizers(part)
+    assert gradients([careless], objective)[0] == gradients([part], objective)[0]
+
+
 def test_a_document_begins_and_ends_with_the_end_token() -> None:
     (example,) = CausalLM(CausalLMConfig()).encode(Document(id="1", text="abc"), Letters())
     assert example.tokens == [0, 2, 3, 4, 0]

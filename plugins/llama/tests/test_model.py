@@ -121,11 +121,12 @@ def test_the_future_is_not_seen() -> None:
 @pytest.mark.parametrize("kv_heads", [1, 4])
 def test_a_cache_changes_nothing(kv_heads: int) -> None:
     module = made(kv_heads=kv_heads)
-    ids = tokens(2, 64)
+    ids = tokens(2, 80)
     with torch.inference_mode():
         out = module(ids[:, :5], asks={"next_logits"})
         at = 5
-        for size in (1, 1, 7, 1, 40, 1):  # single tokens, runs of them, and past the first buffer's end
+        # Single tokens, runs of them, to the end of the first buffer (64 tokens) and one beyond.
+        for size in (1, 1, 7, 1, 49, 1, 1):
             expected = module(ids[:, :at], asks={"next_logits"}).next_logits
             assert (out.next_logits - expected).abs().max() < 1e-5
             positions = torch.arange(at, at + size)[None] if size == 7 else None
