@@ -31,17 +31,20 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """``auto`` is bfloat16 on CUDA and on processors with AMX tiles, float32 elsewhere."""
+    """``auto`` is bfloat16 on CUDA and on processors that multiply it natively, float32 elsewhere."""
     if precision != "auto":
         return precision
-    if device == "cuda" or (device == "cpu" and _has_amx()):
+    if device == "cuda" or (device == "cpu" and _multiplies_bfloat16()):
         return "bfloat16"
     return "float32"
 
 
 @lru_cache(maxsize=1)
-def _has_amx() -> bool:
+def _multiplies_bfloat16() -> bool:
+    """Linux on x86: AMX tiles (Sapphire Rapids on) or AVX-512 BF16 (Cooper Lake, Zen 4 on). Read, not measured."""
     try:
-        return " amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:
         return False
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
+    return "amx_bf16" in flags or "avx512_bf16" in flags

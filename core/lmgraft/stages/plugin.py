@@ -121,7 +121,7 @@ class TrainStage(StageConfig):
     clip: float | None = 1.0
     """Largest global gradient norm; null does not clip."""
     precision: Precision = Precision.auto
-    """float32, bfloat16, or auto: bfloat16 on CUDA and on processors with AMX."""
+    """float32, bfloat16, or auto: bfloat16 on CUDA and on processors that multiply it natively."""
     seed: int | None = None
     """Null takes the run's."""
     skip_nonfinite: int = 10

@@ -9,6 +9,7 @@ import torch
 from lmgraft.seams.parallelism import Engine, EnginePlan
 
 from lmgraft_single.engine import SingleEngine
+from lmgraft_single.memory import keep_mapped
 from lmgraft_single.plugin import SingleConfig
 
 __all__ = ["Single"]
@@ -41,6 +42,7 @@ def _settings(threads: int | None) -> Iterator[None]:
     )
     if threads is not None:
         torch.set_num_threads(threads)
+    keep_mapped()
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
