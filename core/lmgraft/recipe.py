@@ -6,7 +6,7 @@ All problems are collected and reported together, each with the key it stands at
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lmgraft import table
+from lmgraft import nodes, table
 from lmgraft.component import ComponentConfig, StageConfig
 from lmgraft.errors import Problem, UserError
 from lmgraft.registry import Installed, registry, requirements
@@ -124,9 +124,9 @@ class _Reader:
 
     def unused(self, names: list[str]) -> None:
         """Root nodes that nothing uses; asked last, since another problem can be why nothing refers to a node."""
-        referred = _references(self.cfg)
+        referred = nodes.references(self.cfg)
         for key in map(str, self.cfg):
-            typed = _class_of(self.cfg._get_node(key))
+            typed = nodes.class_of(self.cfg._get_node(key))
             if key in ROOT or key in referred or (typed is not None and issubclass(typed, StageConfig)):
                 continue
             words = [*names, *ROOT, *referred]
@@ -139,7 +139,7 @@ class _Reader:
 
     def stage(self, name: str, before: list[str]) -> StageNode | None:
         node = self.cfg._get_node(name) if name in self.cfg else None
-        kind = _class_of(node)
+        kind = nodes.class_of(node)
         if kind is None or not issubclass(kind, StageConfig):
             kinds = [row.name for row in table.rows() if row.seam == "stage"]
             cause = "stages lists it, and no kind of stage is bound to it"
@@ -199,7 +199,7 @@ class _Reader:
                 cause = f"that key holds the settings of the {seam} {key}, not a value"
                 self.problem(f"{where}.{key} is set to a plain value", cause, f"{where}.{key}.SETTING=VALUE")
                 continue
-            if isinstance(child, DictConfig) and _class_of(child) is None and "part" not in child:
+            if isinstance(child, DictConfig) and nodes.class_of(child) is None and "part" not in child:
                 # The recipe sets values of a part that the command line then deselects.
                 self.notes.append(f"{where}.{key} is not selected; the values that the recipe sets for it are dropped")
                 OmegaConf.set_struct(value, False)
@@ -216,7 +216,7 @@ class _Reader:
         return found
 
     def part(self, where: str, slot: str, seam: str, value: Any, *, execution: bool = False) -> PartUse | None:
-        kind = _class_of(value)
+        kind = nodes.class_of(value)
         if not isinstance(value, DictConfig):
             self.plain(where, seam, value)
             return None
@@ -257,13 +257,13 @@ class _Reader:
 
     def object(self, node: DictConfig, where: str, kind: type) -> ComponentConfig | None:
         """The typed settings, or the problems that keep them from being read: unset keys, dead references."""
-        missing = [key for key in sorted(OmegaConf.missing_keys(node)) if not _inside_slot(key, kind)]
+        missing = [key for key in sorted(OmegaConf.missing_keys(node)) if not nodes.inside_slot(key, kind)]
         for key in missing:
             self.problem(f"{where}.{key} is not set", "it has no default", f"{where}.{key}=VALUE")
         if missing:
             return None
         try:
-            return _settings(node, kind)
+            return nodes.settings(node, kind)
         except OmegaConfBaseException as error:
             first = str(error).splitlines()[0]
             self.problem(f"{where} cannot be read", first, f"lmgraft explain {self.name} {error.full_key or where}")
@@ -275,9 +275,11 @@ class _Reader:
         if not names and not spec.metadata["optional"]:
             self.problem(f"{where} is empty", f"the stage reads a {' or '.join(kinds)}", f"{where}=STAGE")
         for name in names:
-            kind = _class_of(self.cfg._get_node(name)) if name in self.cfg else None
+            kind = nodes.class_of(self.cfg._get_node(name)) if name in self.cfg else None
             made = getattr(kind, "artifact", "")
-            fits = [other for other in before if getattr(_class_of(self.cfg._get_node(other)), "artifact", "") in kinds]
+            fits = [
+                other for other in before if getattr(nodes.class_of(self.cfg._get_node(other)), "artifact", "") in kinds
+            ]
             choice = table.close(name, fits) or (f"{where}={fits[-1]}" if fits else "")
             if name not in before:
                 listed = name in [str(other) for other in self.cfg.stages]
@@ -363,88 +365,13 @@ def read(cfg: DictConfig, name: str) -> Recipe:
         seed=cfg.seed,
         device=cfg.device,
         precision=cfg.precision,
-        run_dir=_path(cfg, "run.dir"),
-        store_dir=_path(cfg, "store.dir"),
+        run_dir=nodes.path(cfg, "run.dir"),
+        store_dir=nodes.path(cfg, "store.dir"),
         trackers=tuple(trackers),
-        resolved=_resolved(cfg),
+        resolved=nodes.resolved(cfg),
         notes=tuple(reader.notes),
     )
     reader.checks(recipe)
     if reader.problems:
         raise UserError(reader.problems)
     return recipe
-
-
-def _path(cfg: DictConfig, key: str) -> Path | None:
-    value = OmegaConf.select(cfg, key)
-    return Path(str(value)).expanduser() if value is not None else None
-
-
-def _resolved(cfg: DictConfig) -> dict[str, Any]:
-    try:
-        plain = OmegaConf.to_container(
-            OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), resolve=True, enum_to_str=True
-        )
-    except OmegaConfBaseException as error:
-        cause = str(error).splitlines()[0]
-        raise UserError(
-            Problem(f"{error.full_key} cannot be resolved", cause, "check the ${reference} there")
-        ) from error
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
-def _class_of(node: Any) -> type | None:
-    """The dataclass behind a typed node; None for plain ones."""
-    if not isinstance(node, DictConfig):
-        return None
-    kind = OmegaConf.get_type(node)
-    return kind if isinstance(kind, type) and dataclasses.is_dataclass(kind) else None
-
-
-def _inside_slot(key: str, kind: type) -> bool:
-    first = key.split(".")[0].split("[")[0]
-    return any(spec.name == first and "slot" in spec.metadata for spec in dataclasses.fields(kind))
-
-
-def _settings(node: DictConfig, kind: type) -> ComponentConfig:
-    """``OmegaConf.to_object`` of one node alone, its slots emptied: those parts are objects of their own."""
-    values: dict[str, Any] = {}
-    for spec in dataclasses.fields(kind):
-        if "slot" in spec.metadata:
-            child = node._get_node(spec.name)
-            # check() may want to know which parts are there, by name; a slot holds the names only.
-            many = spec.metadata["many"]
-            values[spec.name] = dict.fromkeys(child) if many and isinstance(child, DictConfig) else _part_name(child)
-            continue
-        value = node[spec.name]
-        values[spec.name] = OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
-    config: ComponentConfig = kind(**values)
-    return config
-
-
-def _part_name(child: Any) -> str | None:
-    return str(child.part) if isinstance(child, DictConfig) and "part" in child else None
-
-
-def _references(cfg: DictConfig) -> set[str]:
-    """Root keys that some ``${key...}`` refers to."""
-    import re
-
-    found: set[str] = set()
-
-    def walk(node: Any) -> None:
-        if isinstance(node, dict):
-            items: Iterable[Any] = node.values()
-        elif isinstance(node, list):
-            items = node
-        else:
-            if isinstance(node, str) and "${" in node:
-                found.update(re.findall(r"\$\{\s*([A-Za-z_]\w*)", node))
-            return
-        for item in items:
-            walk(item)
-
-    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    walk(OmegaConf.to_container(plain, resolve=False))
-    return found
