@@ -98,6 +98,8 @@ class InstalledCatalogue:
         return Found(str(file_found), content, package)
 
     def _file(self, path: str) -> Path | None:
+        if not untrusted.is_config_path(path):
+            return None
         for root in _roots(path):
             for suffix in (".yaml", ".yml"):
                 file = root / f"{path}{suffix}"
@@ -114,17 +116,21 @@ class FolderCatalogue:
         self._root = recipe.parent.resolve()
 
     def is_group(self, path: str) -> bool:
-        return path == "" or (not _reserved(path) and self._inside(self._root / path, directory=True))
+        if path == "":
+            return True
+        plain = untrusted.is_group_path(path) and not _reserved(path)
+        return plain and self._inside(self._root / path, directory=True)
 
     def is_config(self, path: str) -> bool:
         return path == PRIMARY or self._file(path) is not None
 
     def children(self, path: str) -> tuple[set[str], set[str]]:
-        below = self._root / path
-        if _reserved(path) or not below.is_dir():
+        if not self.is_group(path):
             return set(), set()
-        groups = {item.name for item in below.iterdir() if item.is_dir() and not item.name.startswith(".")}
-        return groups, {item.stem for item in below.iterdir() if item.suffix in (".yaml", ".yml")}
+        items = list((self._root / path).iterdir())
+        groups = {item.name for item in items if untrusted.is_group_path(item.name) and item.is_dir()}
+        stems = {item.stem for item in items if item.suffix in (".yaml", ".yml")}
+        return groups, {stem for stem in stems if untrusted.is_config_path(stem)}
 
     def load(self, path: str) -> Found | None:
         file = self._recipe if path == PRIMARY else self._file(path)
@@ -134,7 +140,7 @@ class FolderCatalogue:
         return Found(str(file), content, package)
 
     def _file(self, path: str) -> Path | None:
-        if not path or _reserved(path):
+        if not untrusted.is_config_path(path) or _reserved(path):
             return None
         for suffix in (".yaml", ".yml"):
             file = self._root / f"{path}{suffix}"
@@ -152,35 +158,57 @@ class FolderCatalogue:
 
 def read_yaml(file: Path) -> tuple[Any, str | None]:
     """(content, package) of a YAML file, judged by :mod:`lmgraft.untrusted` before anything acts on it."""
-    import yaml
     from hydra.plugins.config_source import ConfigSource
-    from omegaconf._utils import get_yaml_loader
 
+    text = _text(file)
+    content = _parse(text, file)
     try:
-        if file.stat().st_size > untrusted.MAX_BYTES:
-            raise UserError(Problem(f"{file} is refused", "the file is over 1 MiB", "a recipe is a few kilobytes"))
-        text = file.read_text(encoding="utf-8")
-        # OmegaConf's loader is PyYAML's safe loader that also refuses a key given twice.
-        content = yaml.load(text, Loader=get_yaml_loader())
-    except OSError as error:
-        raise UserError(Problem(f"{file} cannot be read", str(error), "check the path and its permissions")) from error
-    except UnicodeDecodeError as error:
-        cause = f"it is not UTF-8: {error.reason} at byte {error.start}"
-        raise UserError(Problem(f"{file} cannot be read", cause, "save the file as UTF-8")) from error
-    except (yaml.YAMLError, RecursionError) as error:
+        header = ConfigSource._get_header_dict(text[:512])
+    except ValueError as error:
         raise UserError(
-            Problem(f"{file} is no valid YAML", str(error) or "nested too deep", "mend the line named above")
+            Problem(f"{file}: its header cannot be read", str(error), "write `# @package NAME`, or take it out")
         ) from error
-    header = ConfigSource._get_header_dict(text[:512])
-    problems = list(untrusted.judge(content, str(file), header, text))
+    problems = list(untrusted.judge(content, str(file), header))
     if problems:
         raise UserError(problems)
     return content, header.get("package")
 
 
+def _text(file: Path) -> str:
+    try:
+        if file.stat().st_size > untrusted.MAX_BYTES:
+            raise UserError(Problem(f"{file} is refused", "the file is over 1 MiB", "a recipe is a few kilobytes"))
+        # Editors on Windows begin a file with a byte order mark, behind which a header would not be seen.
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(Problem(f"{file} cannot be read", str(error), "check the path and its permissions")) from error
+    except UnicodeDecodeError as error:
+        cause = f"it is not UTF-8: {error.reason} at byte {error.start}"
+        raise UserError(Problem(f"{file} cannot be read", cause, "save the file as UTF-8")) from error
+
+
+def _parse(text: str, file: Path) -> Any:
+    import yaml
+    from omegaconf._utils import get_yaml_loader
+
+    # OmegaConf's loader is PyYAML's safe loader that also refuses a key given twice.
+    try:
+        loader = get_yaml_loader()(text)
+        node = loader.get_single_node()
+        problems = list(untrusted.weigh(node, str(file)))
+        if problems:
+            raise UserError(problems)
+        return loader.construct_document(node) if node is not None else None
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:
+        # PyYAML's own constructors raise what they like at `!!int x` or a number of a million digits.
+        cause = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise UserError(Problem(f"{file} is no valid YAML", cause, "mend the line named above")) from error
+
+
 def _reserved(path: str) -> bool:
-    """Names that a local file never answers for: Hydra's own, and the installed recipes."""
-    return path.split("/")[0] in ("hydra", RECIPES)
+    """Names that a local file never answers for: Hydra's own, at any depth, and the installed recipes."""
+    folders = path.split("/")
+    return "hydra" in folders or folders[0] == RECIPES
 
 
 @lru_cache(maxsize=64)
