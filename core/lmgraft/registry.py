@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import pluggy
+from omegaconf import OmegaConf
 
 from lmgraft import hookspecs, table
 from lmgraft.component import Component, ComponentConfig, StageConfig
@@ -63,7 +64,7 @@ class Registry:
                 self._load(row)
             except _Refused as refused:
                 origin = f"{row.distribution} {row.version} ({row.module})"
-                fact = f"{where or seam}: {seam} {name!r} of {origin} cannot be used"
+                fact = f"{_at(where)}{seam} {name!r} of {origin} cannot be used"
                 raise UserError(Problem(fact, refused.cause, refused.remedy)) from refused
         return self._loaded[seam, name]
 
@@ -213,7 +214,7 @@ def _only_row(seam: str, name: str, where: str) -> Row:
     found = table.select(seam, name)
     if len(found) == 1:
         return found[0]
-    fact = f"{where or seam}: there is no {seam} named {name!r}"
+    fact = f"{_at(where)}there is no {seam} named {name!r}"
     if not found:
         names = [row.name for row in table.rows() if row.seam == seam]
         elsewhere = [other for other in table.seams_of(name) if other != seam]
@@ -224,11 +225,15 @@ def _only_row(seam: str, name: str, where: str) -> Row:
     names = [f"{row.distribution} {row.version}" for row in found]
     raise UserError(
         Problem(
-            f"{where or seam}: {seam} {name!r} is provided by {' and by '.join(names)}",
+            f"{_at(where)}{seam} {name!r} is provided by {' and by '.join(names)}",
             "a name must mean one thing; two distributions promise this one",
             f"pip uninstall {found[-1].distribution} (or the other one)",
         )
     )
+
+
+def _at(where: str) -> str:
+    return f"{where}: " if where else ""
 
 
 def _import(row: Row) -> ModuleType:
@@ -280,6 +285,12 @@ def _verify_config(component: Component[Any], row: Row) -> None:
     if "__dataclass_fields__" not in vars(config) and vars(config).get("__annotations__"):
         cause = f"the config of {component.name}, {config.__name__}, is no dataclass"
         raise _Refused("broken", cause, f"decorate it with @dataclass in {row.module}")
+    try:
+        OmegaConf.structured(config)
+    except Exception as error:  # its own words, and whatever a default_factory raises
+        cause = f"the config of {component.name} cannot be composed: {_brief(error)}"
+        remedy = f"use plain values, Enum, list, dict and dataclasses as types of its fields in {row.module}"
+        raise _Refused("broken", cause, remedy) from error
 
 
 def _verify_requires(component: Component[Any], row: Row) -> None:
