@@ -64,7 +64,7 @@ def test_why_says_the_state_the_cause_and_the_remedy(messy, name):
     assert cause in because
     assert try_.startswith("  try: ")
     assert remedy in try_
-    assert last == f"{name} 1.0: 1 parts, 1 not usable"
+    assert last == f"{name} 1.0: 1 part, 1 not usable"
 
 
 def test_why_of_a_name_that_clashes_and_of_one_that_is_not_there(messy):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from lmgraft import table
 from lmgraft.errors import Problem, UserError
+from lmgraft.table import Row
 
 __all__ = ["plugins"]
 
@@ -48,9 +50,13 @@ def list_(seam: str | None = None, as_json: bool = False) -> None:
     ]
     if not any(row.reason for row in rows):
         cells_without = [cell[:-1] for cell in cells]
-        Console().table(f"{len(rows)} parts", ("seam", "name", "distribution", "module", "state"), cells_without)
+        Console().table(_count(rows), ("seam", "name", "distribution", "module", "state"), cells_without)
         return
-    Console().table(f"{len(rows)} parts", ("seam", "name", "distribution", "module", "state", "reason"), cells)
+    Console().table(_count(rows), ("seam", "name", "distribution", "module", "state", "reason"), cells)
+
+
+def _count(rows: Sequence[Row]) -> str:
+    return f"{len(rows)} part{'' if len(rows) == 1 else 's'}"
 
 
 def _unknown_seam(seam: str) -> None:
@@ -155,5 +161,5 @@ def why(distribution: str) -> int:
         if state != "ok":
             bad += 1
             print(f"  because: {cause}\n  try: {remedy}")
-    print(f"{row.distribution} {row.version}: {len(rows)} parts, {bad} not usable")
+    print(f"{row.distribution} {row.version}: {_count(rows)}, {bad} not usable")
     return 0
