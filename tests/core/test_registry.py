@@ -289,6 +289,8 @@ def test_the_hash_of_a_package_is_over_every_source_file_and_nothing_else(site):
 
     (site.folder / "good/__pycache__").mkdir()
     (site.folder / "good/__pycache__/impl.cpython-311.pyc").write_bytes(b"x")
+    (site.folder / "good/__pycache__/impl.cpython-311.pyc.140236").write_bytes(b"what a killed import leaves")
+    (site.folder / "good/old.pyc").write_bytes(b"x")
     assert again() == seen[0]
     for change in (
         lambda: (site.folder / "good/impl.py").write_text(IMPLEMENTATION + "# one more line\n"),
