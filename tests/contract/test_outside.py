@@ -54,7 +54,9 @@ def test_its_recipe_runs_to_the_end_with_its_own_parts(fortunes):
     data = json.loads((fortunes / "first/run.json").read_text())
     assert data["status"] == "done"
     owners = {part["name"]: part["distribution"] for part in data["components"]}
-    assert owners == {"fortunes": "outside-fortunes", "shouting": "outside-fortunes", "length": "lmgraft"}
+    assert (
+        owners.items() >= {"fortunes": "outside-fortunes", "shouting": "outside-fortunes", "length": "lmgraft"}.items()
+    )
 
     for text in _texts(fortunes / "first/stages/corpus"):
         read[text.split()[0]] = text
