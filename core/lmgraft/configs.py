@@ -21,6 +21,7 @@ __all__ = ["PRIMARY", "Catalogue", "FolderCatalogue", "Found", "InstalledCatalog
 #: The name under which a recipe given by path is the primary config.
 PRIMARY = "__recipe__"
 RECIPES = "recipes"
+MAX_INCLUDED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,16 @@ class InstalledCatalogue:
         return None
 
 
+_INSTALLED = InstalledCatalogue()
+
+
 class FolderCatalogue:
     """One recipe file, served as :data:`PRIMARY`, and the configs in its folder (``.yml`` works as ``.yaml`` does)."""
 
     def __init__(self, recipe: Path) -> None:
         self._recipe = recipe
         self._root = recipe.parent.resolve()
+        self._included: dict[Path, list[Path]] = {}
 
     def is_group(self, path: str) -> bool:
         if path == "":
@@ -137,7 +142,26 @@ class FolderCatalogue:
         if file is None:
             return None
         content, package = read_yaml(file)
+        group = "" if path == PRIMARY else path.rpartition("/")[0]
+        local = [name for name in untrusted.included(content, group) if not _INSTALLED.is_config(name)]
+        self._included[file] = [found for name in local if (found := self._file(name))]
+        for start in (self._recipe, file):
+            self._unfold(start, (), {})
         return Found(str(file), content, package)
+
+    def _unfold(self, file: Path, above: tuple[Path, ...], known: dict[Path, int]) -> int:
+        """How many configs a file's defaults list unfolds into; Hydra would follow a circle, or go on for days."""
+        if file in above:
+            chain = " -> ".join(place.name for place in (*above[above.index(file) :], file))
+            problem = Problem(f"{file} includes itself", chain, "take one of these entries out of its defaults list")
+            raise UserError(problem)
+        if file not in known:
+            below = self._included.get(file, ())
+            known[file] = 1 + sum(self._unfold(place, (*above, file), known) for place in below)
+        if known[file] > MAX_INCLUDED:
+            cause = f"its defaults list unfolds into more than {MAX_INCLUDED} configs"
+            raise UserError(Problem(f"{file} is refused", cause, "include each config once"))
+        return known[file]
 
     def _file(self, path: str) -> Path | None:
         if not untrusted.is_config_path(path) or _reserved(path):

@@ -23,7 +23,7 @@ from typing import Any
 
 from lmgraft.errors import Problem
 
-__all__ = ["MAX_BYTES", "is_config_path", "is_group_path", "judge", "judge_override", "weigh"]
+__all__ = ["MAX_BYTES", "included", "is_config_path", "is_group_path", "judge", "judge_override", "weigh"]
 
 MAX_BYTES = 1 << 20
 _MAX_NODES = 50_000
@@ -235,6 +235,21 @@ def _defaults(defaults: Any, file: str) -> Iterator[Problem]:
         else:
             remedy = "write `- CONFIG`, `- GROUP@WHERE: NAME` or `- GROUP@WHERE: [NAME, NAME]`"
             yield _problem(f"{file}: defaults: {str(entry)[:60]}", "it is no entry of a defaults list", remedy)
+
+
+def included(content: Any, group: str) -> Iterator[str]:
+    """The configs that a judged file's defaults list names, as paths from the root; ``group`` is the file's own."""
+    for entry in (content or {}).get("defaults") or ():
+        if isinstance(entry, str):
+            yield _below(group, entry.partition("@")[0])
+            continue
+        ((key, choice),) = entry.items()
+        path = _below(group, key.split(" ")[-1].partition("@")[0])
+        yield from (f"{path}/{name}" for name in (choice if isinstance(choice, list) else [choice]) if name)
+
+
+def _below(group: str, name: str) -> str:
+    return name[1:] if name.startswith("/") else f"{group}/{name}".lstrip("/")
 
 
 def _chosen(entry: str, choice: Any, where: str) -> Iterator[Problem]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipe_doors import CALL, Door, one, params, text
+from recipe_doors import CALL, Door, one, params, recipe, text
 
 __all__ = ["TEXT_DOORS"]
 
@@ -123,9 +123,17 @@ SIZES = [
     one("size: an alias of itself", "data: &a [*a]", why="aliases"),
     one("size: a mapping of itself", "data: &a {b: *a}", why="aliases"),
     one("size: deep lists", "data: " + "[" * 200 + "]" * 200, why="recipe file"),
-    one("size: very deep lists", "data: " + "[" * 20_000 + "]" * 20_000, why="YAML"),
+    one("size: very deep lists", "data: " + "[" * 2_000 + "]" * 2_000, why="YAML"),
     one("size: many references", f"data: '{'${seed}' * 5_000}'", why="recipe file"),
     one("size: nested references", f"data: '{'${' * 400}seed{'}' * 400}'", why="recipe file"),
+    Door("size: a chain of doubled includes", {
+        "recipe.yaml": recipe(before=("d0",)),
+        **{f"d{n}.yaml": f"defaults: [d{n + 1}, d{n + 1}]\n" for n in range(40)},
+        "d40.yaml": "x: 1\n"}, "1000 configs"),
+    Door("size: a circle of includes", {
+        "recipe.yaml": recipe(before=("g/a",)),
+        "g/a.yaml": "defaults: [/h: b]\n",
+        "h/b.yaml": "defaults: [/g/a]\n"}, "a.yaml includes itself"),
     one("size: a large file", "# " + "x" * (1 << 20), why="1 MiB"),
 ]
 
