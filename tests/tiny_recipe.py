@@ -7,7 +7,18 @@ import random
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RECIPE", "STAGES", "digests", "metrics", "rows_of", "run_json", "statuses", "write_recipe", "write_texts"]
+__all__ = [
+    "RECIPE",
+    "STAGES",
+    "count_rows",
+    "digests",
+    "metrics",
+    "rows_of",
+    "run_json",
+    "statuses",
+    "write_recipe",
+    "write_texts",
+]
 
 STAGES = ("corpus", "tokenizer", "tokens", "pretrain", "evaluate")
 
@@ -77,6 +88,14 @@ def digests(run: Path) -> dict[str, str]:
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def count_rows(run: Path) -> int:
+    """How many rows there are so far."""
+    try:
+        return len((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    except FileNotFoundError:
+        return 0
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:

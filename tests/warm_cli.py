@@ -7,6 +7,7 @@ to kill itself in the middle of a stage.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import importlib
@@ -16,6 +17,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +25,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Command", "Done", "WarmCli", "text_of"]
+__all__ = ["NOT_POSSIBLE", "Command", "Done", "WarmCli", "text_of", "wait_for"]
 
 HEAVY = """
-    torch torch._dynamo torch.nn.functional numpy pyarrow pyarrow.parquet datasets tokenizers safetensors.torch rich.table
-    rich.progress jinja2 hydra._internal.hydra hydra.core.global_hydra hydra_plugins.lmgraft_hydra.source sqlite3
+    torch torch._dynamo torch.nn.functional numpy pyarrow pyarrow.parquet datasets tokenizers safetensors.torch
+    rich.table rich.progress jinja2 hydra._internal.hydra hydra.core.global_hydra hydra_plugins.lmgraft_hydra.source sqlite3
     lmgraft.api lmgraft.runner lmgraft.loading lmgraft.report lmgraft.cli.explain lmgraft.cli.generate lmgraft.cli.new
     lmgraft.cli.plugins lmgraft.cli.recipes lmgraft.cli.report lmgraft.cli.rerun lmgraft.cli.run lmgraft.cli.runs
     lmgraft.cli.store lmgraft.cli.completion lmgraft.cli._sweep lmgraft.stages.corpus lmgraft.stages.tokenizer
@@ -121,9 +123,10 @@ class WarmCli:
         return self._folder / f"{number}.{stream}"
 
     def start(self, args: Sequence[object], cwd: Path, **how: Any) -> Command:
-        """``how``: ``env``; ``path``, folders put on sys.path; ``aim``, a stage in which the child is to be killed, with
-        ``call`` (before the n-th call into the file system from its beginning on) or ``seconds``; ``file_bytes``, the
-        limit on the size of a file; ``tmpfs``, a folder, bytes, read-only; ``seconds``, its time at most."""
+        """``how``: ``env``; ``path``, folders put on sys.path; ``aim``, a stage in which the child is to be killed,
+        with ``call`` (before the n-th call into the file system from its beginning on) or ``seconds``;
+        ``file_bytes``, the limit on the size of a file; ``tmpfs``, a folder, bytes, read-only; ``seconds``, its time
+        at most."""
         self._count += 1
         number = self._count
         request = {
@@ -142,6 +145,14 @@ class WarmCli:
         assert self._server.stdin is not None
         self._server.stdin.close()
         self._server.wait(30)
+
+
+def wait_for(what: Callable[[], object], command: Command) -> None:
+    """Until ``what`` holds, while a command is at work."""
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end, command.err()
+        time.sleep(0.01)
 
 
 def text_of(file: Path) -> str:
@@ -189,12 +200,9 @@ def _fork(request: dict[str, Any], answers: int) -> int:
 
 
 def _end(code: int) -> None:
-    """As the interpreter ends: a thread that nobody joined would hold the command up, and must show here."""
-    import threading
-
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    """As the interpreter ends, in its order: a thread that nobody ends would hold the command up, and must show."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         if not stream.closed:
             stream.flush()

@@ -13,8 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lmgraft.recipe import PartUse, Recipe
-from lmgraft.registry import package_hash
+from lmgraft.recipe import Recipe
+from lmgraft.registry import Installed, package_hash
 from lmgraft.version import installed
 
 __all__ = ["FILE", "Manifest", "environment", "read"]
@@ -69,27 +69,30 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def components(recipe: Recipe) -> Iterable[dict[str, Any]]:
-    """Every part of the recipe with where it comes from, in the recipe's order."""
+    """Every part of the recipe with where it comes from, in the recipe's order; kinds of stage have an empty slot."""
     for stage in recipe.stages:
+        yield _component(stage.installed, stage.name, "", "stage")
         for part in stage.parts:
-            yield _component(part, stage.name)
+            yield _component(part.installed, stage.name, part.slot, part.seam)
     for part in recipe.trackers:
-        yield _component(part, "")
+        yield _component(part.installed, "", part.slot, part.seam)
 
 
-def _component(part: PartUse, stage: str) -> dict[str, Any]:
-    row = part.installed.row
-    package = part.installed.component.target.partition(":")[0].partition(".")[0]
+def _component(installed: Installed, stage: str, slot: str, seam: str) -> dict[str, Any]:
+    component = installed.component
+    package = component.target.partition(":")[0].partition(".")[0]
+    # Core's own kinds change by revision alone, as they do in action keys.
+    pinned = {} if package == "lmgraft" else {"package_sha256": package_hash(package)}
     return {
         "stage": stage,
-        "slot": part.slot,
-        "seam": part.seam,
-        "name": part.config.part,
-        "distribution": row.distribution,
-        "version": row.version,
-        "revision": part.installed.component.revision,
-        "target": part.installed.component.target,
-        "source": {**_source(row.distribution), "package_sha256": package_hash(package)},
+        "slot": slot,
+        "seam": seam,
+        "name": component.name,
+        "distribution": installed.row.distribution,
+        "version": installed.row.version,
+        "revision": component.revision,
+        "target": component.target,
+        "source": {**_source(installed.row.distribution), **pinned},
     }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -42,7 +43,6 @@ class Options:
     overrides: tuple[str, ...] = ()
     accept_drift: bool = False
     restart: bool = False
-    keep_going: bool = field(default=False)
 
 
 def store_dir(recipe: Recipe) -> Path:
@@ -70,6 +70,8 @@ class Runner:
         self.store = Store(store_dir(recipe))
         self._artifacts: dict[str, Artifact] = {}
         self._stages: dict[str, Stage] = {}
+        self._resolved: dict[str, dict[str, Any]] = {}
+        """Stage -> the seed and precision it works with, where its settings may say ``auto`` or null."""
 
     # --- looking ahead ----------------------------------------------------------------------------------------------
 
@@ -134,9 +136,14 @@ class Runner:
     def _prepare(self, folder: Path) -> None:
         try:
             (folder / "stages").mkdir(parents=True, exist_ok=True)
-            for link in (folder / "stages").iterdir():
-                if link.is_symlink():
-                    link.unlink()
+            found = list((folder / "stages").iterdir())
+            ours = [place for place in found if place.is_symlink() or place.suffix == ".path"]
+            if len(found) > len(ours):
+                place = next(place for place in found if place not in ours)
+                cause = "runs keep links there, and this is none: it may be somebody's only copy"
+                raise UserError(Problem(f"{place} is in the way", cause, "move it, or run.dir=PATH chooses another"))
+            for link in ours:
+                link.unlink()
         except OSError as error:
             cause = f"{error.strerror or error}"
             raise UserError(
@@ -163,7 +170,7 @@ class Runner:
         try:
             stop.check()
             key = self._key(stage, context)
-            record.stage(stage.name, kind=stage.kind, status="running", key=key.action)
+            record.stage(stage.name, kind=stage.kind, status="running", key=key.action, **self._resolved[stage.name])
             found = self.store.lookup(key.action)
             status = "reused" if found else "ran"
             if found is None:
@@ -206,7 +213,8 @@ class Runner:
             context.checks.append(job.alive)
             with open(job.sidecar / METRICS, "w", encoding="utf-8") as sidecar:
                 context.metrics.append(sidecar)
-                self._stages[stage.name].run(context)
+                with _system_errors():
+                    self._stages[stage.name].run(context)
                 context.metrics.remove(sidecar)
             meta = {
                 "stage": stage.name,
@@ -258,6 +266,7 @@ class Runner:
         component = stage.installed.component
         self._stages[stage.name] = implementation = build(component, stage.config)
         identity: Mapping[str, Any] = {"seed": context.seed, **implementation.identity(context)}
+        self._resolved[stage.name] = {name: identity[name] for name in ("seed", "precision") if name in identity}
         return action_key(stage, context.inputs, identity)
 
     def _remember(self, stage: StageNode, record: Record) -> Artifact:
@@ -267,12 +276,25 @@ class Runner:
 
     def _report(self, folder: Path) -> None:
         """The page is a view of the run: a fault in it is said and never fails the run."""
-        from lmgraft.report import render
-
         try:
+            from lmgraft.report import render
+
             render(folder)
-        except (LmgraftError, OSError, ValueError, KeyError) as error:
+        except Exception as error:  # whatever it is, the run's own end counts
             self.console.line(f"note: report.html could not be written: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def _system_errors() -> Iterator[None]:
+    """Libraries written in Rust (safetensors, tokenizers) tell of a full disk by errors of their own, with the
+    system's number in the text; as OSError it is understood like any other."""
+    try:
+        yield
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None or isinstance(error, (OSError, LmgraftError)):
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _copy_metrics(record: Record, metrics: IO[str]) -> None:
@@ -294,10 +316,8 @@ def _scores(artifact: Artifact, stage: str) -> list[dict[str, Any]]:
 
 def _link(place: Path, target: Path) -> None:
     """A link to the artifact; where the system allows none, a text file that holds the path."""
-    if place.is_symlink() or place.is_file():
+    if place.is_symlink():
         place.unlink()
-    elif place.is_dir():
-        shutil.rmtree(place)
     try:
         os.symlink(target, place, target_is_directory=True)
     except OSError:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lmgraft.errors import EXIT_FAULT, LmgraftError
+from lmgraft.errors import EXIT_FAULT, EXIT_USER, LmgraftError
 
 __all__ = ["cli", "main"]
 
@@ -90,15 +90,13 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader (head, less) has seen enough; python would complain once more while it closes stdout.
         sys.stderr.close()
         sys.exit(0)
-    except OSError as error:
+    except Exception as error:
         from lmgraft.cli._os_errors import as_problem
 
-        problem = as_problem(error)
-        if problem is None:
-            raise
-        print(str(problem), file=sys.stderr)
-        sys.exit(2)
-    except Exception:
+        problem = as_problem(error) if isinstance(error, OSError) else None
+        if problem is not None:
+            print(str(problem), file=sys.stderr)
+            sys.exit(EXIT_USER)
         import traceback
 
         traceback.print_exc()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from lmgraft import compose, manifest
 from lmgraft import recipe as recipes
 from lmgraft.cli import _running
 from lmgraft.console import Console
-from lmgraft.errors import Problem, UserError
+from lmgraft.errors import Problem, Stopped, UserError
 from lmgraft.runner import Options, Runner, default_run_dir, headline
 
 __all__ = ["sweep"]
@@ -35,12 +35,14 @@ def sweep(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:
     first = _check(ref, jobs, parent)
     folder = (_run_dir(parent) or default_run_dir(ref.name)).absolute()
     if flags.get("dry_run"):
-        rows = [(str(number), " ".join(job)) for number, job in enumerate(jobs or [])]
-        console.table(f"{ref.name}: {len(rows)} jobs, all checked; nothing was run", ("job", "overrides"), rows)
+        rows = [(str(number), swept) for number, swept in enumerate(_swept(jobs or []))]
+        console.table(f"{ref.name}: {len(rows)} jobs, all checked; nothing was run", ("job", "swept"), rows)
         return 0
     console.line(f"{ref.name}: {len(jobs) if jobs else 'an unknown number of'} jobs into {folder}")
-    _launch(ref, overrides, folder, _running.options(ref, overrides, flags), bool(flags.get("quiet")))
-    _table(console, first.name, folder)
+    try:
+        _launch(ref, overrides, folder, _running.options(ref, overrides, flags), bool(flags.get("quiet")))
+    finally:  # where a job fails the others are run all the same, and their scores are wanted
+        _table(console, first.name, folder, len(jobs) if jobs else None)
     return 0
 
 
@@ -107,8 +109,15 @@ def _launch(ref: compose.RecipeRef, overrides: list[str], folder: Path, options:
             overrides=[*overrides, *(line for line in ours if line.partition("=")[0] not in named)],
             with_log_configuration=False,
         )
+    except _Halt as halt:
+        raise Stopped(str(halt)) from halt
     finally:
         GlobalHydra.instance().clear()
+
+
+class _Halt(BaseException):
+    """A signal has stopped a job, and means the sweep: any Exception would be that job's alone to Hydra, which goes on
+    with the next one."""
 
 
 def _quoted(folder: Path) -> str:
@@ -126,28 +135,32 @@ def _job(cfg: DictConfig, *, name: str, source: str, quiet: bool, accept_drift: 
     console.line(f"\njob {hydra.job.num}: {' '.join(overrides)}")
     typed = recipes.read(cfg, name)
     options = Options(source=source, overrides=tuple(overrides), accept_drift=accept_drift, restart=restart)
-    data = Runner(typed, options=options, console=console).run(Path(hydra.runtime.output_dir))
+    try:
+        data = Runner(typed, options=options, console=console).run(Path(hydra.runtime.output_dir))
+    except Stopped as error:
+        raise _Halt(str(error)) from error
     scores = headline(data)
     return float(scores[0]["value"]) if scores else None
 
 
-def _table(console: Console, name: str, folder: Path) -> None:
+def _table(console: Console, name: str, folder: Path, jobs: int | None) -> None:
     """Jobs side by side: what was swept, the model's scores, how much was built."""
-    runs = [manifest.read(place) for place in sorted(_job_dirs(folder), key=lambda place: int(place.name))]
-    common = set.intersection(*(set(data["overrides"]) for data in runs)) if len(runs) > 1 else set()
-    scores = [score for score in headline(runs[0]) if not score.get("reference")] if runs else []
+    runs = [manifest.read(place) for place in _job_dirs(folder, jobs)]
+    if not runs:
+        return
+    swept = _swept([data["overrides"] for data in runs])
+    scores = [score for data in runs for score in headline(data) if not score.get("reference")]
     names = list(dict.fromkeys((score["stage"], score["name"]) for score in scores))
     rows = []
     for number, data in enumerate(runs):
         values = {(score["stage"], score["name"]): score["value"] for score in data["scores"]}
         built = [stage for stage, facts in data["stages"].items() if facts.get("status") == "ran"]
-        swept = " ".join(line for line in data["overrides"] if line not in common)
         rows.append(
             (
                 str(number),
-                swept,
+                swept[number],
                 *(f"{values[key]:.4f}" if key in values else "" for key in names),
-                ", ".join(built) or "nothing",
+                (", ".join(built) or "nothing") + ("" if data["status"] == "done" else f" ({data['status']})"),
             )
         )
     stages = {stage for stage, _ in names}
@@ -161,5 +174,13 @@ def _table(console: Console, name: str, folder: Path) -> None:
     )
 
 
-def _job_dirs(folder: Path) -> list[Path]:
-    return [place for place in folder.iterdir() if place.name.isdigit() and (place / manifest.FILE).is_file()]
+def _swept(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """The overrides of each job that not all jobs have."""
+    common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+    return [" ".join(line for line in job if line not in common) for job in jobs]
+
+
+def _job_dirs(folder: Path, jobs: int | None) -> list[Path]:
+    """In the jobs' order. An earlier sweep into the same folder may have had more ``jobs`` than this one."""
+    numbers = sorted(int(file.parent.name) for file in folder.glob(f"*/{manifest.FILE}") if file.parent.name.isdigit())
+    return [folder / str(number) for number in numbers if jobs is None or number < jobs]

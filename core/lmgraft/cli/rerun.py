@@ -81,7 +81,7 @@ def _drift(before: dict[str, Any] | Any, typed: Recipe, run: Path) -> Iterator[P
                 )
                 break
         else:
-            if was[place]["source"]["package_sha256"] != now[place]["source"]["package_sha256"]:
+            if was[place]["source"].get("package_sha256") != now[place]["source"].get("package_sha256"):
                 yield Problem(
                     f"{run}: the code of {name} ({was[place]['name']}) has changed",
                     "its package's files differ from then",
