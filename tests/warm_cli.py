@@ -29,14 +29,15 @@ __all__ = ["NOT_POSSIBLE", "Command", "Done", "WarmCli", "text_of", "wait_for"]
 
 HEAVY = """
     torch torch._dynamo torch.nn.functional numpy pyarrow pyarrow.parquet datasets tokenizers safetensors.torch
-    rich.table rich.progress jinja2 hydra._internal.hydra hydra.core.global_hydra hydra_plugins.lmgraft_hydra.source sqlite3
-    lmgraft.api lmgraft.runner lmgraft.loading lmgraft.report lmgraft.cli.explain lmgraft.cli.generate lmgraft.cli.new
-    lmgraft.cli.plugins lmgraft.cli.recipes lmgraft.cli.report lmgraft.cli.rerun lmgraft.cli.run lmgraft.cli.runs
-    lmgraft.cli.store lmgraft.cli.completion lmgraft.cli._sweep lmgraft.stages.corpus lmgraft.stages.tokenizer
-    lmgraft.stages.tokens lmgraft.stages.train lmgraft.stages.evaluate lmgraft.training.loop lmgraft_adamw.adamw
-    lmgraft_byte_bpe.tokenizer lmgraft_causal_lm.objective lmgraft_exact_dedup.exact_dedup lmgraft_files.source
-    lmgraft_length.length lmgraft_llama.architecture lmgraft_normal.normal lmgraft_perplexity.perplexity
-    lmgraft_python_docs.source lmgraft_schedules.schedules lmgraft_single.single
+    rich.table rich.progress jinja2 hydra._internal.hydra hydra.core.global_hydra hydra_plugins.lmgraft_hydra.source
+    sqlite3 lmgraft.api lmgraft.runner lmgraft.loading lmgraft.report lmgraft.cli.explain lmgraft.cli.generate
+    lmgraft.cli.new lmgraft.cli.plugins lmgraft.cli.recipes lmgraft.cli.report lmgraft.cli.rerun lmgraft.cli.run
+    lmgraft.cli.runs lmgraft.cli.store lmgraft.cli.completion lmgraft.cli._sweep lmgraft.stages.corpus
+    lmgraft.stages.tokenizer lmgraft.stages.tokens lmgraft.stages.train lmgraft.stages.evaluate
+    lmgraft.training.loop lmgraft_adamw.adamw lmgraft_byte_bpe.tokenizer lmgraft_causal_lm.objective
+    lmgraft_exact_dedup.exact_dedup lmgraft_files.source lmgraft_length.length lmgraft_llama.architecture
+    lmgraft_normal.normal lmgraft_perplexity.perplexity lmgraft_python_docs.source lmgraft_schedules.schedules
+    lmgraft_single.single
 """
 #: Environment that would change what a test sees.
 CLEARED = ("LMGRAFT_CACHE", "WORLD_SIZE", "RANK", "COLUMNS", "FORCE_COLOR", "NO_COLOR")

@@ -48,11 +48,7 @@ def model_folder(place: Path) -> Path:
 
 def architecture_for(folder: Path) -> Architecture:
     """Asks the installed architectures which of them this ``config.json`` is of (``from_hub`` of their settings)."""
-    file = folder / "config.json"
-    try:
-        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(Problem(f"{file} cannot be read", str(error), "give a Hugging Face model folder")) from error
+    file, config = folder / "config.json", _config(folder)
     kind = str(config.get("model_type", ""))
     rows = [row for row in table.rows() if row.seam == "architecture" and row.state == "unchecked"]
     # The one of the same name first: others are imported only where that one says no.
@@ -77,6 +73,17 @@ def architecture_for(folder: Path) -> Architecture:
     )
 
 
+def _config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it holds no JSON object")
+    except (OSError, ValueError) as error:
+        raise UserError(Problem(f"{file} cannot be read", str(error), "give a Hugging Face model folder")) from error
+    return config
+
+
 def load(
     place: str | Path, *, device: str = "auto", precision: str = "auto", parallelism: str = "single"
 ) -> ModelHandle:
@@ -96,7 +103,7 @@ def engine(folder: Path, *, device: str, precision: str, parallelism: str) -> En
     from lmgraft.devices import resolve_device, resolve_precision
 
     place = resolve_device(device)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = _config(folder)
     plan = EnginePlan(
         architecture=architecture_for(folder),
         vocab_size=int(config["vocab_size"]),

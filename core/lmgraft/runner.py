@@ -42,6 +42,8 @@ class Options:
     """The recipe's file, for the manifest."""
     overrides: tuple[str, ...] = ()
     accept_drift: bool = False
+    drift: tuple[str, ...] = ()
+    """What has changed since the run that this one repeats, and was accepted."""
     restart: bool = False
 
 
@@ -106,7 +108,7 @@ class Runner:
             device=self.device,
             store=self.store.root,
         )
-        record.write()
+        record.write(**({"accepted_drift": list(self.options.drift)} if self.options.drift else {}))
         for note in self.recipe.notes:
             self.console.line(f"note: {note}")
         started = time.monotonic()
@@ -243,6 +245,7 @@ class Runner:
         record.stage(
             stage.name, kind=stage.kind, status=status, key=found.key, digest=found.digest,
             seconds=round(seconds, 3), built_seconds=round(found.seconds, 3),
+            **({"drift": found.meta["drift"]} if "drift" in found.meta else {}),
         )  # fmt: skip
         facts = ", ".join(f"{value} {name}" for name, value in self._stages[stage.name].summary(artifact))
         self.console.line(f"{stage.name}: {status} in {duration(seconds)}" + (f" - {facts}" if facts else ""))

@@ -27,7 +27,7 @@ from tiny_recipe import (
     write_recipe,
     write_texts,
 )
-from warm_cli import WarmCli, wait_for
+from warm_cli import Done, WarmCli, wait_for
 
 REUSED = dict.fromkeys(STAGES, "reused")
 STEP = {"stage", "step", "loss", "tokens", "lr", "grad_norm", "tokens_per_second"}
@@ -268,6 +268,28 @@ def test_a_filter_rewritten_with_the_same_output_retrains_nothing(cli: WarmCli, 
     parts = {part["name"]: part for part in run_json(other)["components"]}
     assert (parts["calm"]["distribution"], parts["calm"]["version"]) == ("their-calm", "1.0")
     assert parts["calm"]["source"]["kind"] == "wheel"
+
+
+def test_code_that_changes_under_half_done_work_is_said_and_may_be_accepted(
+    cli: WarmCli, finished: Path, tmp_path: Path
+) -> None:
+    light = module("filter", component("calm", "their_calm.calm:Calm"))
+
+    def run(source: str, *flags: str, **how: Any) -> Done:
+        files = {"their_calm/__init__.py": "", "their_calm/plugin.py": light, "their_calm/calm.py": source}
+        Distribution("their-calm", files, {"filter": {"calm": "their_calm.plugin"}}).unpack(tmp_path / "site")
+        places = [f"store.dir={tmp_path / 'store'}", f"run.dir={tmp_path / 'run'}", "stages=[corpus]"]
+        args = ["run", "tiny.yaml", *places, "filter@corpus.filters=[calm]", *flags]
+        return cli(args, finished, path=[str(tmp_path / "site")], **how)
+
+    aim = {"stage": "corpus", "call": 12}
+    for number, (flag, drift) in enumerate([("--accept-drift", True), ("--restart", False)]):
+        assert run(FILTER + f"# {number}\n", f"seed={number}", aim=aim).code == -9
+        problem = run(FILTER + f"# {number} mended\n", f"seed={number}").problem()
+        assert "--accept-drift" in problem
+        assert "filters.calm" in problem
+        run(FILTER + f"# {number} mended\n", f"seed={number}", flag).check()
+        assert ("drift" in run_json(tmp_path / "run")["stages"]["corpus"]) is drift
 
 
 def test_another_process_with_an_empty_store_makes_the_same_bytes(finished: Path, tmp_path: Path) -> None:

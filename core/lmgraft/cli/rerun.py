@@ -55,7 +55,12 @@ def rerun(run: str, overrides: tuple[str, ...], accept_drift: bool, quiet: bool)
     for problem in drift:
         console.line(f"note: {problem.fact}: {problem.cause}")
     folder = typed.run_dir or default_run_dir(ref.name)
-    options = Options(source=opened.data["recipe_source"], overrides=tuple(lines), accept_drift=accept_drift)
+    options = Options(
+        source=opened.data["recipe_source"],
+        overrides=tuple(lines),
+        accept_drift=accept_drift,
+        drift=tuple(problem.fact for problem in drift),
+    )
     data = Runner(typed, options=options, console=console).run(folder)
     console.line()
     _running.score_table(console, data)

@@ -36,7 +36,7 @@ def list_(folder: str = "runs") -> int:
     from lmgraft.console import Console, duration
 
     rows = []
-    for place, data in sorted(_found(Path(folder)), key=lambda item: str(item[1].get("started")), reverse=True):
+    for place, data in sorted(_found(Path(folder)), key=lambda item: str(item[1].get("started", "")), reverse=True):
         score = next((s for s in data.get("scores", ()) if s["name"] == "bits_per_byte"), None) or next(
             iter(data.get("scores", ())), None
         )
@@ -45,9 +45,9 @@ def list_(folder: str = "runs") -> int:
         rows.append(
             (
                 str(place),
-                str(data.get("recipe_name")),
+                str(data.get("recipe_name", "")),
                 _status(data),
-                str(data.get("started")),
+                str(data.get("started", "")),
                 seconds,
                 shown,
                 _size(place),
