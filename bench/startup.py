@@ -15,7 +15,9 @@ from typing import Any
 
 from bench.measure import Times, alternate, machine, once, peer_python
 
-COMPOSE = "from lmgraft import compose, recipe; r = compose.resolve('quickstart'); recipe.read(compose.compose(r, []), r.name)"
+COMPOSE = (
+    "from lmgraft import compose, recipe; r = compose.resolve('quickstart');recipe.read(compose.compose(r, []), r.name)"
+)
 PLAIN = (
     "import sys; from hydra import compose, initialize_config_dir\n"
     "with initialize_config_dir(sys.argv[1], version_base='1.3'): compose('plain')"

@@ -40,6 +40,10 @@ def resolve(recipe: str) -> RecipeRef:
     """An installed recipe's name, or a path to a YAML file (anything with a slash or a YAML suffix)."""
     looks_like_path = recipe.endswith((".yaml", ".yml")) or "/" in recipe or "\\" in recipe
     if not looks_like_path and recipe in paths.recipe_files():
+        clash = paths.recipe_clash(recipe)
+        if clash:
+            cause = f"{' and '.join(clash)} ship one of this name"
+            raise UserError(Problem(f"the recipe {recipe!r} means two things", cause, f"pip uninstall {clash[-1]}"))
         return RecipeRef(recipe, paths.recipe_files()[recipe][0], installed=True)
     file = Path(recipe).expanduser()
     if file.is_file():

@@ -53,11 +53,13 @@ class InstalledCatalogue:
     """Parts, the recipes and conf/ of every installed distribution, and the configs that plugins ship."""
 
     def is_group(self, path: str) -> bool:
+        path = _from_recipe(path)
         if path in ("", RECIPES) or path in (*SEAMS, *DOORS):
             return True
         return any((root / path).is_dir() for root in _roots(path))
 
     def is_config(self, path: str) -> bool:
+        path = _from_recipe(path)
         seam, _, name = path.partition("/")
         if table.select(seam, name):
             return True
@@ -66,6 +68,7 @@ class InstalledCatalogue:
         return self._file(path) is not None
 
     def children(self, path: str) -> tuple[set[str], set[str]]:
+        path = _from_recipe(path)
         groups: set[str] = set()
         names = {row.name for row in table.rows() if row.seam == path}
         if path == "":
@@ -82,6 +85,7 @@ class InstalledCatalogue:
         return groups, names
 
     def load(self, path: str) -> Found | None:
+        path = _from_recipe(path)
         seam, _, name = path.partition("/")
         if table.select(seam, name):
             from lmgraft.registry import registry
@@ -107,6 +111,12 @@ class InstalledCatalogue:
                 if file.is_file():
                     return file
         return None
+
+
+def _from_recipe(path: str) -> str:
+    """What ``+SEAM@WHERE=NAME`` adds to an installed recipe, Hydra looks for below the recipe's own group."""
+    group, _, rest = path.partition("/")
+    return rest if group == RECIPES and rest.split("/")[0] in (*SEAMS, *DOORS) else path
 
 
 _INSTALLED = InstalledCatalogue()

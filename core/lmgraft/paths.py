@@ -7,7 +7,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["cache_dir", "conf_dir", "recipe_files"]
+__all__ = ["cache_dir", "conf_dir", "recipe_clash", "recipe_files"]
 
 
 def _data(name: str) -> Path:
@@ -40,8 +40,20 @@ def recipe_files() -> dict[str, tuple[Path, str]]:
         folder = Path(next(iter(spec.submodule_search_locations))).joinpath(*inner.split(".") if inner else ())
         distribution = point.dist.name if point.dist else top
         for path in sorted(folder.glob("*.yaml")):
+            if path.stem in found:
+                _CLASHES.setdefault(path.stem, [found[path.stem][1]]).append(distribution)
             found.setdefault(path.stem, (path, distribution))
     return found
+
+
+#: Recipe -> the distributions that ship one of this name.
+_CLASHES: dict[str, list[str]] = {}
+
+
+def recipe_clash(name: str) -> list[str]:
+    """The distributions that ship a recipe of this name, where there are several."""
+    recipe_files()
+    return _CLASHES.get(name, [])
 
 
 def cache_dir() -> Path:

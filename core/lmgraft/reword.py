@@ -51,9 +51,9 @@ def errors(ref: RecipeRef, overrides: Sequence[str]) -> Iterator[None]:
 
 def _hydra(error: Exception, ref: RecipeRef, overrides: Sequence[str]) -> Problem:
     text = str(error)
-    cause = error.__cause__
-    if isinstance(cause, OmegaConfBaseException):
-        return _omegaconf(cause, ref, overrides, text)
+    for cause in (error.__cause__, error.__context__):
+        if isinstance(cause, OmegaConfBaseException):
+            return _omegaconf(cause, ref, overrides, text)
     return _group(text, ref, overrides)
 
 

@@ -146,8 +146,10 @@ def _owner(cfg: Any, key: str) -> Iterator[str]:
     for depth in range(len(parts), 0, -1):
         node = OmegaConf.select(cfg, ".".join(parts[:depth]))
         kind = OmegaConf.get_type(node) if OmegaConf.is_dict(node) else None
+        # Parts may share a config class: the node's own word for what it is decides.
+        names = {str(node.get(key)) for key in ("part", "kind")} if OmegaConf.is_dict(node) and kind is not dict else ()
         owner = next(
-            (row for row in rows() if kind is not None and registry().loaded(row.seam, row.name) is kind), None
+            (row for row in rows() if row.name in names and registry().loaded(row.seam, row.name) is kind), None
         )
         if owner is None:
             continue
