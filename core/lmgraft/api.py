@@ -25,7 +25,7 @@ class Run:
     @property
     def artifacts(self) -> dict[str, Path]:
         """Stage -> its artifact's folder."""
-        from lmgraft.runner import linked
+        from lmgraft.rundir import linked
 
         found = {name: linked(self.dir, name) for name in self.data.get("stages", {})}
         return {name: path for name, path in found.items() if path is not None}
@@ -73,7 +73,8 @@ def run(recipe: str, overrides: Sequence[str] = (), *, quiet: bool = False) -> R
     from lmgraft import compose
     from lmgraft import recipe as recipes
     from lmgraft.console import Console
-    from lmgraft.runner import Options, Runner, default_run_dir
+    from lmgraft.rundir import default_run_dir
+    from lmgraft.runner import Options, Runner
 
     ref = compose.resolve(recipe)
     typed = recipes.read(compose.compose(ref, overrides), ref.name)

@@ -6,10 +6,9 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,20 +17,19 @@ from lmgraft.artifacts import Artifact
 from lmgraft.console import Console, duration
 from lmgraft.context import Context
 from lmgraft.devices import resolve_device
-from lmgraft.errors import LmgraftError, Problem, Stopped, UserError
+from lmgraft.errors import LmgraftError, Stopped
 from lmgraft.keys import Key, action_key
 from lmgraft.lifecycle import Lifecycle
 from lmgraft.paths import cache_dir
 from lmgraft.recipe import Recipe, StageNode
 from lmgraft.registry import build
+from lmgraft.rundir import METRICS, link, prepare
 from lmgraft.seams.lifecycle import RunInfo
 from lmgraft.seams.stage import Stage
 from lmgraft.signals import StopRequest
 from lmgraft.store import Record, Store
 
-__all__ = ["Options", "Runner", "default_run_dir", "store_dir"]
-
-METRICS = "metrics.jsonl"
+__all__ = ["Options", "Runner", "store_dir"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +47,6 @@ class Options:
 
 def store_dir(recipe: Recipe) -> Path:
     return (recipe.store_dir or cache_dir() / "store").absolute()
-
-
-def default_run_dir(name: str) -> Path:
-    """``runs/RECIPE/TIME``; a second run in the same second gets a suffix."""
-    base = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for number in range(1000):
-        folder = base if number == 0 else base.with_name(f"{base.name}_{number}")
-        if not folder.exists():
-            return folder
-    return base
 
 
 class Runner:
@@ -98,7 +86,9 @@ class Runner:
     def run(self, folder: Path) -> dict[str, Any]:
         """Runs everything and returns the manifest. On an error the manifest says ``failed`` and the error goes on."""
         folder = folder.absolute()
-        self._prepare(folder)
+        # Before anything is written: a tracker that does not load is the user's error and no run.
+        lifecycle = Lifecycle(self.recipe.trackers, self.console.line)
+        prepare(folder)
         info = RunInfo(self.recipe.name, folder, self.recipe.seed, dict(self.recipe.resolved))
         record = manifest.Manifest(
             folder,
@@ -112,7 +102,6 @@ class Runner:
         for note in self.recipe.notes:
             self.console.line(f"note: {note}")
         started = time.monotonic()
-        lifecycle = Lifecycle(self.recipe.trackers, self.console.line)
         lifecycle.tell("run_start", run=info)
         status = "failed"
         try:
@@ -134,23 +123,6 @@ class Runner:
             lifecycle.close()
             self._report(folder)
         return record.data
-
-    def _prepare(self, folder: Path) -> None:
-        try:
-            (folder / "stages").mkdir(parents=True, exist_ok=True)
-            found = list((folder / "stages").iterdir())
-            ours = [place for place in found if place.is_symlink() or place.suffix == ".path"]
-            if len(found) > len(ours):
-                place = next(place for place in found if place not in ours)
-                cause = "runs keep links there, and this is none: it may be somebody's only copy"
-                raise UserError(Problem(f"{place} is in the way", cause, "move it, or run.dir=PATH chooses another"))
-            for link in ours:
-                link.unlink()
-        except OSError as error:
-            cause = f"{error.strerror or error}"
-            raise UserError(
-                Problem(f"the run directory {folder} cannot be written", cause, "run.dir=PATH chooses another")
-            ) from error
 
     def _stage(
         self,
@@ -238,7 +210,7 @@ class Runner:
         lifecycle: Lifecycle,
     ) -> None:
         artifact = self._remember(stage, found)
-        _link(folder / "stages" / stage.name, artifact.path)
+        link(folder / "stages" / stage.name, artifact.path)
         self.store.register(folder, [entry["key"] for entry in record.data["stages"].values()])
         if stage.config.artifact == "scores":
             record.data["scores"] += _scores(artifact, stage.name)
@@ -315,27 +287,3 @@ def _scores(artifact: Artifact, stage: str) -> list[dict[str, Any]]:
     from lmgraft.artifacts import scores
 
     return [dict(row) | {"evaluate_stage": stage} for row in scores.read(artifact.path)]
-
-
-def _link(place: Path, target: Path) -> None:
-    """A link to the artifact; where the system allows none, a text file that holds the path."""
-    if place.is_symlink():
-        place.unlink()
-    try:
-        os.symlink(target, place, target_is_directory=True)
-    except OSError:
-        place.with_suffix(".path").write_text(str(target), encoding="utf-8")
-
-
-def linked(folder: Path, stage: str) -> Path | None:
-    """The artifact of a stage of a run directory."""
-    place = folder / "stages" / stage
-    if place.exists():
-        return place.resolve()
-    written = place.with_suffix(".path")
-    return Path(written.read_text(encoding="utf-8")) if written.is_file() else None
-
-
-def headline(data: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The scores of a manifest, the model's own before the references."""
-    return sorted(data.get("scores", ()), key=lambda score: bool(score.get("reference")))

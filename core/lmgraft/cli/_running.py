@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lmgraft import compose
 from lmgraft import recipe as recipes
 from lmgraft.console import Console, duration
-from lmgraft.runner import Options, Runner, default_run_dir, headline
+from lmgraft.rundir import default_run_dir, headline
+from lmgraft.runner import Options, Runner
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe

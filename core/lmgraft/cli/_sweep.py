@@ -15,7 +15,8 @@ from lmgraft import recipe as recipes
 from lmgraft.cli import _running
 from lmgraft.console import Console
 from lmgraft.errors import Problem, Stopped, UserError
-from lmgraft.runner import Options, Runner, default_run_dir, headline
+from lmgraft.rundir import default_run_dir, headline
+from lmgraft.runner import Options, Runner
 
 __all__ = ["sweep"]
 

@@ -36,7 +36,8 @@ def rerun(run: str, overrides: tuple[str, ...], accept_drift: bool, quiet: bool)
     from lmgraft.cli import _running
     from lmgraft.console import Console
     from lmgraft.errors import Problem, UserError
-    from lmgraft.runner import Options, Runner, default_run_dir
+    from lmgraft.rundir import default_run_dir
+    from lmgraft.runner import Options, Runner
 
     strange = [line for line in overrides if not line.startswith(("run.dir=", "store.dir="))]
     if strange:

@@ -111,7 +111,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _artifacts(run_dir: Path, run: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     """(stage, its folder), in the order of the run, then any that the manifest does not know."""
-    from lmgraft.runner import linked
+    from lmgraft.rundir import linked
 
     folder = run_dir / STAGES
     names = [*(run.get("stages") or {}), *(sorted(path.stem for path in folder.iterdir()) if folder.is_dir() else ())]
