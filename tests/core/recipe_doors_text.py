@@ -8,7 +8,7 @@ __all__ = ["TEXT_DOORS"]
 
 # fmt: off
 PARAMS = [
-    params("hydra.callbacks", f"{{'hydra.callbacks.a': \"{CALL}\"}}"),
+    params("hydra.callbacks", f"{{'hydra.callbacks.a': \"{CALL}\"}}", "Hydra's own node"),
     params("+hydra.callbacks", "{'+hydra.callbacks.a._target_': logging.FileHandler}"),
     params("++hydra.callbacks", "{'++hydra.callbacks.a._target_': logging.FileHandler}"),
     params("~hydra", "{'~hydra.output_subdir': ''}"),
