@@ -46,6 +46,7 @@ pretrain:
   batch: 2
   seq_len: 32
   checkpoint_every: 2
+  schedule: {warmup_fraction: 0.0}
   architecture: {hidden: 32, layers: 2, heads: 2, kv_heads: 2, mlp: 64, context: 32}
 evaluate:
   limit: 4
