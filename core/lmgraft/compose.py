@@ -47,7 +47,9 @@ def resolve(recipe: str) -> RecipeRef:
         return RecipeRef(recipe, paths.recipe_files()[recipe][0], installed=True)
     file = Path(recipe).expanduser()
     if file.is_file():
-        return RecipeRef(file.stem, file.resolve(), installed=False)
+        # The stem names folders and stands in overrides, so it is made a plain word.
+        word = re.sub(r"[^A-Za-z0-9_-]+", "_", file.stem).strip("_-")
+        return RecipeRef(word or "recipe", file.resolve(), installed=False)
     names = sorted(paths.recipe_files())
     if looks_like_path:
         cause = "it is a folder" if file.is_dir() else f"no file is there, seen from {Path.cwd()}"

@@ -103,7 +103,9 @@ class Console:
         from rich.console import Console as RichConsole
         from rich.table import Table
 
-        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(
+            title=_escape(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+        )
         for index, name in enumerate(header):
             table.add_column(name, justify="right" if index in right else "left", overflow="fold")
         for row in rows:

@@ -133,7 +133,6 @@ def test_modules_beside_the_recipe_are_not_imported(scene: Scene) -> None:
     assert ended.returncode == 0
 
 
-@pytest.mark.xfail(strict=True, reason="cli/__init__.py: os.environ.setdefault('PYTHONSAFEPATH', '1') in main()")
 def test_modules_beside_the_recipe_are_not_imported_by_workers(scene: Scene) -> None:
     """`spawn` starts `python -c`, whose import path begins with the working directory."""
     poison(scene, "multiprocessing.py")
@@ -158,7 +157,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.xfail(strict=True, reason="__main__.py: take the working directory off sys.path before the first import")
 def test_modules_beside_the_recipe_are_not_imported_by_python_m(scene: Scene) -> None:
     (scene.stranger / "recipe.yaml").write_bytes(scene.fill(recipe()))
     poison(scene, "hydra_plugins/evil.py", "yaml.py")
@@ -166,10 +164,6 @@ def test_modules_beside_the_recipe_are_not_imported_by_python_m(scene: Scene) ->
     assert not [*scene.harm()]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="look(): Hydra's show_cfg resolves in place, and so twice",
-)
 def test_text_glued_to_a_resolver_is_not_resolved(scene: Scene) -> None:
     """Pieces that spell a resolver once they are put together stay text, however often they are resolved."""
     glued = 'data: {a: "$", b: "{oc.env:LMGRAFT_TEST_SECRET}", c: "${.a}${.b}", d: "${.c}"}'
@@ -181,12 +175,9 @@ def test_text_glued_to_a_resolver_is_not_resolved(scene: Scene) -> None:
     assert not [*scene.harm()]
 
 
-_STEM = pytest.mark.xfail(strict=True, reason="compose.resolve: make a plain word of the file's stem")
-
-
 @pytest.mark.parametrize(
     "name",
-    [pytest.param("${oc.env:LMGRAFT_TEST_SECRET}", marks=_STEM), pytest.param("..", marks=_STEM), "[bold]"],
+    ["${oc.env:LMGRAFT_TEST_SECRET}", "..", "[bold]"],
 )
 def test_names_of_recipe_files_are_only_names(name: str, scene: Scene) -> None:
     file = scene.stranger / f"{name}.yaml"
@@ -200,7 +191,6 @@ def test_names_of_recipe_files_are_only_names(name: str, scene: Scene) -> None:
     assert SECRET not in said
 
 
-@pytest.mark.xfail(strict=True, reason="cli/rerun.py: judge the manifest's overrides by untrusted.judge_override")
 def test_run_directory_of_a_stranger(scene: Scene) -> None:
     """`rerun` takes its overrides from a file too: run.json."""
     file = scene.stranger / "recipe.yaml"
@@ -213,7 +203,8 @@ def test_run_directory_of_a_stranger(scene: Scene) -> None:
         code, said = scene.run("rerun", str(given), "--accept-drift")
         assert not [*scene.harm()]
         assert SECRET not in said
-        assert code == 2
+        # The store is the one that the run used, if there is one, and no other place.
+        assert code == (2 if "oc.env" in line else 0)
 
 
 # --- the command line is its user's own ------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -74,6 +75,8 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script: runs a command and turns errors into messages and exit codes."""
+    # Worker processes start as `python -c`, whose import path begins with the working directory: maybe a stranger's.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         result: Any = cli.main(args=arguments, standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +42,18 @@ def _words(recipe: str) -> tuple[list[str], list[str]]:
         return [], []
     if not isinstance(content, dict):
         return [], []
-    groups = [key for entry in content.pop("defaults", []) if isinstance(entry, dict) for key in entry]
-    return groups, list(_leaves(content, ""))
+    groups = [key for entry in content.pop("defaults", None) or [] if isinstance(entry, dict) for key in entry]
+    return groups, list(islice(_leaves(content, "", 0), _MOST))
 
 
-def _leaves(node: Any, path: str) -> list[str]:
-    if not isinstance(node, dict):
-        return [path] if path else []
-    return [leaf for key, value in node.items() for leaf in _leaves(value, f"{path}.{key}" if path else str(key))]
+#: Keys that are offered, and levels that are looked into: aliases can unfold a small file into billions of nodes.
+_MOST, _DEEPEST = 500, 8
+
+
+def _leaves(node: Any, path: str, depth: int) -> Iterator[str]:
+    if not isinstance(node, dict) or depth > _DEEPEST:
+        if path:
+            yield path
+        return
+    for key, value in node.items():
+        yield from _leaves(value, f"{path}.{key}" if path else str(key), depth + 1)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from lmgraft import compose
 from lmgraft import recipe as recipes
 from lmgraft.console import Console, duration
+from lmgraft.errors import Problem, UserError
 from lmgraft.rundir import default_run_dir, headline
 from lmgraft.runner import Options, Runner
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from lmgraft.recipe import Recipe
 
 __all__ = ["checked", "look", "options", "score_table", "single"]
@@ -66,12 +69,33 @@ def look(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:
     if flags["hydra_help"]:
         print(HYDRA_HELP)
         return 0
-    compose.compose(ref, overrides)  # the errors in three lines; Hydra's own would come with a traceback
+    cfg = compose.compose(ref, overrides)  # the errors in three lines; Hydra's own would come with a traceback
     if flags["cfg"]:
-        hydra.show_cfg(ref.config_name, overrides, flags["cfg"], flags["package"], flags["resolve"])
+        _show(cfg, flags["cfg"], flags["package"], resolve=flags["resolve"])
     else:
         hydra.show_info(flags["info"], config_name=ref.config_name, overrides=overrides)
     return 0
+
+
+def _show(cfg: DictConfig, what: str, package: str | None, *, resolve: bool) -> None:
+    """Prints the config. Hydra's own show_cfg resolves in place, and text that spells a resolver a second time."""
+    from omegaconf import OmegaConf
+
+    recipe = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    parts: dict[str, Any] = {
+        "job": OmegaConf.to_container(recipe, resolve=resolve, enum_to_str=True),
+        # Hydra's own node refers to a job that is not running: it is shown as it is written.
+        "hydra": {"hydra": OmegaConf.to_container(cfg.hydra, resolve=False, enum_to_str=True)},
+    }
+    node: Any = {**parts["job"], **parts["hydra"]} if what == "all" else parts[what]
+    for step in package.split(".") if package and package != "_global_" else ():
+        if not isinstance(node, dict) or step not in node:
+            there = ", ".join(map(str, node)) if isinstance(node, dict) else "no nodes"
+            raise UserError(
+                Problem(f"--package {package}", f"{step!r} is not there; there is {there}", "--package STAGE")
+            )
+        node = node[step]
+    print(OmegaConf.to_yaml(OmegaConf.create(node)) if isinstance(node, (dict, list)) else f"{node}\n", end="")
 
 
 HYDRA_HELP = """Hydra composes the recipe; its settings live under the node `hydra` and are set on the command line:

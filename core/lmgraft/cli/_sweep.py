@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from lmgraft import compose, manifest
 from lmgraft import recipe as recipes
 from lmgraft.cli import _running
+from lmgraft.cli._repeat import quoted
 from lmgraft.console import Console
 from lmgraft.errors import Problem, Stopped, UserError
 from lmgraft.rundir import default_run_dir, headline
@@ -95,9 +96,9 @@ def _launch(ref: compose.RecipeRef, overrides: list[str], folder: Path, options:
     task = functools.partial(_job, name=ref.name, source=options.source, quiet=quiet,
                              accept_drift=options.accept_drift, restart=options.restart)  # fmt: skip
     ours = [
-        f"hydra.sweep.dir={_quoted(folder)}",
+        f"hydra.sweep.dir={quoted(folder)}",
         "hydra.sweep.subdir=${hydra:job.num}",
-        f"hydra.run.dir={_quoted(folder)}",
+        f"hydra.run.dir={quoted(folder)}",
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
         "hydra/hydra_logging=none",
@@ -119,11 +120,6 @@ def _launch(ref: compose.RecipeRef, overrides: list[str], folder: Path, options:
 class _Halt(BaseException):
     """A signal has stopped a job, and means the sweep: any Exception would be that job's alone to Hydra, which goes on
     with the next one."""
-
-
-def _quoted(folder: Path) -> str:
-    text = str(folder).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
 
 
 def _job(cfg: DictConfig, *, name: str, source: str, quiet: bool, accept_drift: bool, restart: bool) -> float | None:

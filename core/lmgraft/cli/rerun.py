@@ -34,6 +34,7 @@ def rerun(run: str, overrides: tuple[str, ...], accept_drift: bool, quiet: bool)
     from lmgraft import compose
     from lmgraft.api import open_run
     from lmgraft.cli import _running
+    from lmgraft.cli._repeat import overrides_of
     from lmgraft.console import Console
     from lmgraft.errors import Problem, UserError
     from lmgraft.rundir import default_run_dir
@@ -45,9 +46,7 @@ def rerun(run: str, overrides: tuple[str, ...], accept_drift: bool, quiet: bool)
         raise UserError(Problem(f"the override {strange[0]!r} is refused", cause, f"lmgraft run RECIPE {strange[0]}"))
     opened = open_run(run)
     ref = compose.resolve(opened.data["recipe_source"])
-    kept = [line for line in opened.data["overrides"] if not line.startswith("run.dir=")]
-    given = {line.partition("=")[0] for line in overrides}
-    lines = [*(line for line in kept if line.partition("=")[0] not in given), *overrides]
+    lines = [*overrides_of(opened, {line.partition("=")[0] for line in overrides}), *overrides]
     typed = _running.checked(ref, lines)
     drift = list(_drift(opened.data, typed, Path(run)))
     console = Console(quiet=quiet)

@@ -68,14 +68,11 @@ def resume(run: str) -> int:
     """Gives a run's own command again, into the same directory: finished stages are reused."""
     from lmgraft.api import open_run
     from lmgraft.cli import _running
+    from lmgraft.cli._repeat import overrides_of, quoted
 
     opened = open_run(run)
-    overrides = [line for line in opened.data["overrides"] if not line.startswith("run.dir=")]
-    from lmgraft.cli._sweep import _quoted
-
-    if not any(line.startswith("store.dir=") for line in overrides):
-        overrides.append(f"store.dir={_quoted(Path(opened.data['store']))}")
-    return _running.single(opened.data["recipe_source"], [*overrides, f"run.dir={_quoted(opened.dir.absolute())}"], {})
+    lines = [*overrides_of(opened, set()), f"run.dir={quoted(opened.dir.absolute())}"]
+    return _running.single(opened.data["recipe_source"], lines, {})
 
 
 @runs.command("delete")
