@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,8 +40,12 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCli]:
 
 @pytest.fixture(scope="session")
 def finished(cli: WarmCli, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``tiny.yaml``, its texts, the store ``store`` and the finished run ``run``; tests may add runs."""
+    """A folder with ``tiny.yaml``, its texts, the store ``store`` and the finished run ``run``; tests may add runs.
+
+    A copy that stays without them lies beside it: ``finished.as_it_was``.
+    """
     folder = tmp_path_factory.mktemp("finished")
     write_recipe(folder)
     cli(["run", "tiny.yaml", "store.dir=store", "run.dir=run"], folder).check()
+    shutil.copytree(folder, f"{folder}.as_it_was", symlinks=True)
     return folder

@@ -28,15 +28,32 @@ RECIPE = """\
 # Minutes: 0
 # Expect: nothing.
 defaults:
-  - recipes/quickstart
+  - base
+  - stage@corpus: corpus
+  - data_source@corpus.sources: [files]
+  - filter@corpus.filters: [length, exact_dedup]
+  - stage@tokenizer: tokenizer
+  - tokenizer@tokenizer.tokenizer: byte_bpe
+  - stage@tokens: tokens
+  - stage@pretrain: train
+  - architecture@pretrain.architecture: llama
+  - objective@pretrain.objective: causal_lm
+  - optimizer@pretrain.optimizer: adamw
+  - schedule@pretrain.schedule: cosine
+  - initializer@pretrain.initializer: normal
+  - parallelism@pretrain.parallelism: single
+  - stage@evaluate: evaluate
+  - evaluator@evaluate.evaluators: [perplexity]
+  - parallelism@evaluate.parallelism: single
   - _self_
+stages: [corpus, tokenizer, tokens, pretrain, evaluate]
 device: cpu
 precision: float32
 data: {path: texts}
 corpus:
   workers: 1
   validation_bytes: 3000
-  sources: {files: {document_bytes: 1024}}
+  sources: {files: {path: "${data.path}", document_bytes: 1024}}
   filters: {length: {min_chars: 20}}
 tokenizer:
   tokenizer: {vocab_size: 300}
@@ -46,6 +63,7 @@ pretrain:
   batch: 2
   seq_len: 32
   checkpoint_every: 2
+  optimizer: {lr: 2e-3}
   schedule: {warmup_fraction: 0.0}
   architecture: {hidden: 32, layers: 2, heads: 2, kv_heads: 2, mlp: 64, context: 32}
 evaluate:

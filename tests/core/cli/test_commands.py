@@ -24,9 +24,9 @@ GROUPS = {
 
 @pytest.fixture
 def copy(finished: Path, tmp_path: Path) -> Path:
-    """The finished run's folder, to be changed; its links lead into its own store."""
+    """The finished run's folder as it was at first, to be changed; its links lead into its own store."""
     folder = tmp_path / "copy"
-    shutil.copytree(finished, folder, symlinks=True)
+    shutil.copytree(f"{finished}.as_it_was", folder, symlinks=True)
     for link in (folder / "run" / "stages").iterdir():
         target = link.readlink()
         link.unlink()
@@ -78,12 +78,13 @@ def test_a_wrong_command_line_is_a_usage_error(cli: WarmCli, tmp_path: Path, arg
 
 
 def test_explain_says_what_set_a_value_and_who_owns_it(cli: WarmCli, finished: Path) -> None:
-    said = cli(["explain", "tiny.yaml", "pretrain.steps", "pretrain.steps=7"], finished).check().out
+    (finished / "more.yaml").write_text("defaults: [recipes/quickstart, _self_]\npretrain: {steps: 12}\n")
+    said = cli(["explain", "more.yaml", "pretrain.steps", "pretrain.steps=7"], finished).check().out
     lines = said.splitlines()
     assert lines[0] == "pretrain.steps = 7"
     trail = [line for line in lines if line.startswith("  ")]
     assert [line.rpartition(": ")[2] for line in trail[-2:]] == ["12", "pretrain.steps=7   <- this one counts"]
-    assert "tiny.yaml" in trail[-2]
+    assert "more.yaml" in trail[-2]
     assert "quickstart.yaml" in trail[-3]
     assert "owned by: stage train of lmgraft" in said
     assert "meaning:  Optimizer steps." in said

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from lmgraft.store import Store
-from tiny_recipe import RECIPE, STAGES, run_json, statuses, write_recipe, write_texts
+from tiny_recipe import STAGES, run_json, statuses, write_recipe, write_texts
 from warm_cli import NOT_POSSIBLE, Done, WarmCli
 
 Run = Callable[..., Done]
@@ -82,7 +82,7 @@ def test_hydras_own_looks_at_the_composition(cli: WarmCli, finished: Path) -> No
     part = cli(["run", "tiny.yaml", "--cfg", "job", "--package", "pretrain", "--resolve"], finished).check().out
     assert "hidden: 32" in part
     assert "corpus:" not in part
-    assert "recipes/quickstart" in cli(["run", "tiny.yaml", "--info", "defaults"], finished).check().out
+    assert "filter/length" in cli(["run", "tiny.yaml", "--info", "defaults"], finished).check().out
     assert "lmgraft" in cli(["run", "tiny.yaml", "--info", "searchpath"], finished).check().out
     assert "hydra/launcher=joblib" in cli(["run", "tiny.yaml", "--hydra-help"], finished).check().out
 
@@ -98,7 +98,7 @@ def test_a_part_that_is_swapped_from_the_command_line_runs(cli: WarmCli, finishe
 
 def test_an_installed_recipe_runs_by_name_and_by_path(cli: WarmCli, tmp_path: Path) -> None:
     assert "quickstart: nothing was run" in cli(["run", "quickstart", "--dry-run"], tmp_path).check().out
-    (tmp_path / "mine.yml").write_text(RECIPE.replace("data: {path: texts}", ""))
+    (tmp_path / "mine.yml").write_text("defaults: [recipes/quickstart, _self_]\npretrain: {steps: 9}\n")
     assert "mine: nothing was run" in cli(["run", "./mine.yml", "--dry-run"], tmp_path).check().out
 
 
