@@ -51,7 +51,7 @@ class Bar:
 
     def close(self) -> None:
         if self._live is not None:
-            self._live[0].stop()
+            self._console.end_bar(self._live[0])
 
 
 class Console:
@@ -61,9 +61,15 @@ class Console:
         self.quiet = quiet
         self.file = file or sys.stderr
         self.terminal = bool(getattr(self.file, "isatty", lambda: False)())
+        self._drawn: list[Any] = []
+        """Bars on the terminal now, the last one at the bottom."""
 
     def line(self, text: str = "") -> None:
-        if not self.quiet:
+        if self.quiet:
+            return
+        if self._drawn:  # above the bar, which a plain print would run into
+            self._drawn[-1].console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
             print(text, file=self.file, flush=True)
 
     def live_bar(self, title: str, total: float | None, unit: str) -> tuple[Any, Any] | None:
@@ -85,7 +91,12 @@ class Console:
             transient=True,
         )
         bars.start()
+        self._drawn.append(bars)
         return bars, bars.add_task(title, total=total, shown="")
+
+    def end_bar(self, bars: Any) -> None:
+        bars.stop()
+        self._drawn.remove(bars)
 
     @contextmanager
     def progress(self, title: str, total: float | None, unit: str) -> Iterator[Progress]:
