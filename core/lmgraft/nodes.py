@@ -19,6 +19,8 @@ __all__ = ["class_of", "inside_slot", "part_name", "path", "references", "resolv
 
 def path(cfg: DictConfig, key: str) -> Path | None:
     value = OmegaConf.select(cfg, key)
+    if OmegaConf.is_config(value) or value == "":
+        raise UserError(Problem(f"{key} is no path", "it names one folder", f"{key}=PATH; null takes the usual place"))
     return Path(str(value)).expanduser() if value is not None else None
 
 

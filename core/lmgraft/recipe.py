@@ -15,15 +15,20 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lmgraft import nodes, table
+from lmgraft import nodes, sound, table
 from lmgraft.component import ComponentConfig, StageConfig
 from lmgraft.errors import Problem, UserError
+from lmgraft.misplaced import in_place_of_part, in_place_of_stage, part_by_hand
+from lmgraft.phrases import a, part_names, parts_of
 from lmgraft.registry import Installed, registry, requirements
+from lmgraft.version import MANY
 
 __all__ = ["PartUse", "Recipe", "StageNode", "read"]
 
 #: Root keys with a meaning of their own; every other root node is a stage or a value that something refers to.
-ROOT = frozenset({"run", "store", "seed", "device", "precision", "lifecycle", "stages", "hydra", "requires"})
+ROOT = frozenset({"run", "store", "seed", "device", "precision", "lifecycle", "stages", "hydra"})
+#: What every recipe has from conf/base.yaml.
+_BASE = ("run", "store", "seed", "device", "precision", "lifecycle")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -109,15 +114,16 @@ class _Reader:
             self.problem(f"stages names {name} twice", "a stage runs once", "give the second one a name of its own")
         return list(dict.fromkeys(names))
 
-    def root(self, names: list[str]) -> None:
+    def root(self) -> None:
+        missing = [key for key in _BASE if key not in self.cfg]
+        if missing:
+            cause = f"{', '.join(missing)} are not there, which every recipe has from `base`"
+            self.problem(f"{self.name} has no base", cause, "add `- base` first in its defaults list")
+            raise UserError(self.problems)
         for name, allowed in (("device", _DEVICES), ("precision", _PRECISIONS)):
             if self.cfg.get(name) not in allowed:
-                value = self.cfg.get(name)
-                self.problem(
-                    f"{name}={value}",
-                    f"it is one of {', '.join(allowed)}",
-                    table.close(str(value), allowed) or f"{name}=auto",
-                )
+                # No "did you mean": gpu is closer to cpu than to what was meant.
+                self.problem(f"{name}={self.cfg.get(name)}", f"it is one of {', '.join(allowed)}", f"{name}=auto")
         seed: Any = self.cfg.get("seed")
         if not isinstance(seed, int) or isinstance(seed, bool):
             self.problem(f"seed={seed}", "it is a whole number", "seed=0")
@@ -138,18 +144,14 @@ class _Reader:
     # --- stages and their slots -------------------------------------------------------------------------------------
 
     def stage(self, name: str, before: list[str]) -> StageNode | None:
-        node = self.cfg._get_node(name) if name in self.cfg else None
+        node = self.node(name)
         kind = nodes.class_of(node)
-        if kind is None or not issubclass(kind, StageConfig):
-            kinds = [row.name for row in table.rows() if row.seam == "stage"]
-            cause = "stages lists it, and no kind of stage is bound to it"
-            hint = table.close(name, [str(key) for key in self.cfg if key not in ROOT])
-            self.problem(
-                f"stage {name} has no kind", cause, hint or f"defaults: - stage@{name}: KIND, of {', '.join(kinds)}"
-            )
+        if kind is None or not issubclass(kind, StageConfig) or node._is_interpolation() or node._is_none():
+            others = [str(key) for key in self.cfg if key not in ROOT and str(key) != name]
+            self.problems.append(in_place_of_stage(name, node, others))
             return None
         assert isinstance(node, DictConfig)
-        installed = self.installed("stage", node, kind, "kind", name)
+        installed = self.installed("stage", node, kind, name)
         if installed is None:
             return None
         parts = [
@@ -167,6 +169,9 @@ class _Reader:
         }
         return StageNode(name, installed, config, tuple(parts), inputs)
 
+    def node(self, name: str) -> Any:
+        return self.cfg._get_node(name) if name in self.cfg else None
+
     def inherit(self, config: StageConfig) -> None:
         """A stage's ``precision: auto`` and ``seed: null`` mean the run's."""
         precision = getattr(config, "precision", None)
@@ -180,17 +185,15 @@ class _Reader:
             return self.many(where, spec.name, seam, value, optional=spec.metadata["optional"])
         if value is None or (not isinstance(value, DictConfig) and value._value() is None):
             if not spec.metadata["optional"]:
-                names = [row.name for row in table.rows() if row.seam == seam]
-                self.problem(
-                    f"{where} is empty", f"the stage needs one {seam}", f"{seam}@{where}=NAME, of {', '.join(names)}"
-                )
+                choice = f"{seam}@{where}=NAME, of {', '.join(part_names(seam))}"
+                self.problem(f"{where} is empty", f"the stage needs one {seam}", choice)
             return []
         part = self.part(where, spec.name, seam, value, execution=spec.metadata["execution"])
         return [part] if part else []
 
     def many(self, where: str, slot: str, seam: str, value: Any, *, optional: bool) -> list[PartUse]:
-        if not isinstance(value, DictConfig):
-            self.plain(where, seam, value, many=True)
+        if not isinstance(value, DictConfig) or value._is_interpolation() or value._is_none():
+            self.problems.append(in_place_of_part(where, seam, value, many=True))
             return []
         found = []
         for key in list(value):
@@ -199,7 +202,13 @@ class _Reader:
                 cause = f"that key holds the settings of the {seam} {key}, not a value"
                 self.problem(f"{where}.{key} is set to a plain value", cause, f"{where}.{key}.SETTING=VALUE")
                 continue
-            if isinstance(child, DictConfig) and nodes.class_of(child) is None and "part" not in child:
+            if child._is_interpolation() or (nodes.class_of(child) is None and "part" in child):
+                chosen = ",".join(str(name) for name in value if nodes.class_of(value._get_node(name)))
+                cause = f"{a(seam)} stands under its own name and is chosen by its group, never set by hand"
+                choice = f"{seam}@{where}=[{chosen},NAME], of {', '.join(part_names(seam))}"
+                self.problem(f"{where}.{key} is no part", cause, choice.replace("[,", "["))
+                continue
+            if nodes.class_of(child) is None:
                 # The recipe sets values of a part that the command line then deselects.
                 self.notes.append(f"{where}.{key} is not selected; the values that the recipe sets for it are dropped")
                 OmegaConf.set_struct(value, False)
@@ -209,51 +218,40 @@ class _Reader:
             if part:
                 found.append(part)
         if not found and not optional and not any(where in problem.fact for problem in self.problems):
-            names = [row.name for row in table.rows() if row.seam == seam]
-            self.problem(
-                f"{where} is empty", f"the stage needs a {seam}", f"{seam}@{where}=[NAME], of {', '.join(names)}"
-            )
+            choice = f"{seam}@{where}=[NAME], of {', '.join(part_names(seam))}"
+            self.problem(f"{where} is empty", f"the stage needs {a(seam)}", choice)
         return found
 
     def part(self, where: str, slot: str, seam: str, value: Any, *, execution: bool = False) -> PartUse | None:
         kind = nodes.class_of(value)
-        if not isinstance(value, DictConfig):
-            self.plain(where, seam, value)
+        if not isinstance(value, DictConfig) or value._is_interpolation():
+            self.problems.append(in_place_of_part(where, seam, value))
             return None
         if kind is None or not issubclass(kind, ComponentConfig):
-            names = [row.name for row in table.rows() if row.seam == seam]
             cause = f"values are set there and no {seam} is chosen"
-            self.problem(f"{where} has no part", cause, f"{seam}@{where}=NAME, of {', '.join(names)}")
+            self.problem(f"{where} has no part", cause, f"{seam}@{where}=NAME, of {', '.join(part_names(seam))}")
             return None
-        installed = self.installed(seam, value, kind, "part", where)
+        installed = self.installed(seam, value, kind, where)
         config = self.object(value, where, kind) if installed else None
         if installed is None or config is None:
             return None
         self.problems += requirements(installed.component, where)
         return PartUse(where, slot, seam, installed, config, execution)
 
-    def plain(self, where: str, seam: str, value: Any, *, many: bool = False) -> None:
-        """A plain value where a part belongs: Hydra would replace the typed node with it without a word."""
-        raw = OmegaConf.to_container(value) if OmegaConf.is_config(value) else getattr(value, "_value", lambda: value)()
-        names = [row.name for row in table.rows() if row.seam == seam]
-        shown = f"[{','.join(map(str, raw))}]" if isinstance(raw, list) else f"[{raw}]" if many else str(raw)
-        wrong = [name for name in (raw if isinstance(raw, list) else [raw]) if name not in names]
-        hint = f" (installed: {', '.join(names)})" if wrong else ""
-        cause = f"a {seam} belongs there, which is chosen by its group and not by a value"
-        self.problem(f"{where}={shown} is a plain value where a part belongs", cause, f"{seam}@{where}={shown}{hint}")
-
-    def installed(self, seam: str, node: DictConfig, kind: type, key: str, where: str) -> Installed | None:
-        name = node._get_node(key)._value()  # type: ignore[union-attr]
+    def installed(self, seam: str, node: DictConfig, kind: type, where: str) -> Installed | None:
+        """The part behind a typed node; ``part`` and ``kind`` must still be the name that was chosen."""
+        chosen = parts_of(seam, kind)
+        key = "kind" if seam == "stage" else "part"
+        for word in {key, "part"}:
+            value = str(node._get_node(word)._value())  # type: ignore[union-attr]
+            if value not in chosen:
+                self.problems.append(part_by_hand(where, word, value, seam, many=seam in MANY))
+                return None
         try:
-            found = registry().get(seam, str(name), where)
+            return registry().get(seam, str(node._get_node(key)._value()), where)  # type: ignore[union-attr]
         except UserError as error:
             self.problems += error.problems
             return None
-        if found.component.config is not kind:
-            cause = f"{key} is filled in when the recipe is composed and never set by hand"
-            self.problem(f"{where}.{key}={name}", cause, f"choose it by its group: {seam}@{where}={name}")
-            return None
-        return found
 
     def object(self, node: DictConfig, where: str, kind: type) -> ComponentConfig | None:
         """The typed settings, or the problems that keep them from being read: unset keys, dead references."""
@@ -271,28 +269,27 @@ class _Reader:
 
     def input(self, stage: str, spec: dataclasses.Field[Any], value: Any, before: list[str]) -> tuple[str, ...]:
         where, kinds = f"{stage}.{spec.name}", spec.metadata["input"]
-        names = [] if value is None else [value] if isinstance(value, str) else list(value)
-        if not names and not spec.metadata["optional"]:
-            self.problem(f"{where} is empty", f"the stage reads a {' or '.join(kinds)}", f"{where}=STAGE")
+        names = [] if value is None else [str(name) for name in ([value] if isinstance(value, str) else value)]
+        nothing = f"{where}=null" if spec.metadata["optional"] else ""
+        if not names and not nothing:
+            self.problem(f"{where} is empty", f"the stage reads {a(' or '.join(kinds))}", f"{where}=STAGE")
+        fits = [other for other in before if self.makes(other) in kinds]
         for name in names:
-            kind = nodes.class_of(self.cfg._get_node(name)) if name in self.cfg else None
-            made = getattr(kind, "artifact", "")
-            fits = [
-                other for other in before if getattr(nodes.class_of(self.cfg._get_node(other)), "artifact", "") in kinds
-            ]
             choice = table.close(name, fits) or (f"{where}={fits[-1]}" if fits else "")
-            if name not in before:
-                listed = name in [str(other) for other in self.cfg.stages]
-                cause = "that stage comes later" if listed else "that stage is not among `stages`"
-                null = f"{where}=null" if spec.metadata["optional"] else "add it to stages, before this one"
-                self.problem(f"{where}={name}", cause, choice or null)
-            elif made not in kinds:
-                self.problem(
-                    f"{where}={name}",
-                    f"that stage makes a {made}; a {' or '.join(kinds)} is read here",
-                    choice or f"{where}=STAGE",
-                )
+            if name == stage:
+                self.problem(f"{where}={name}", "no stage reads what it makes itself", choice or nothing or "STAGE")
+            elif name not in before and name in [str(other) for other in self.cfg.stages]:
+                self.problem(f"{where}={name}", "that stage comes later", f"move {name} before {stage} in stages")
+            elif name not in before:
+                remedy = choice or nothing or "add it to stages, before this one"
+                self.problem(f"{where}={name}", "that stage is not among `stages`", remedy)
+            elif self.makes(name) not in kinds:
+                cause = f"that stage makes {a(self.makes(name))}; {a(' or '.join(kinds))} is read here"
+                self.problem(f"{where}={name}", cause, choice or f"{where}=STAGE")
         return tuple(name for name in names if name in before)
+
+    def makes(self, stage: str) -> str:
+        return str(getattr(nodes.class_of(self.node(stage)), "artifact", "") or "nothing")
 
     def trackers(self) -> list[PartUse]:
         value = self.cfg._get_node("lifecycle")
@@ -316,9 +313,7 @@ class _Reader:
                 self.problems += [self.as_problem(item, where, config) for item in found]
             except Exception as error:  # a plugin's check is not ours: its own fault must not hide the rest
                 cause = f"its check raised {type(error).__name__}: {error}"
-                self.problem(
-                    f"{where} ({config.part or config.part}) cannot be checked", cause, "tell the plugin's author"
-                )
+                self.problem(f"{where} ({config.part or where}) cannot be checked", cause, "tell the plugin's author")
 
     def as_problem(self, item: Problem | str, where: str, config: ComponentConfig) -> Problem:
         if isinstance(item, Problem):
@@ -350,9 +345,12 @@ class _Reader:
 
 def read(cfg: DictConfig, name: str) -> Recipe:
     """The typed recipe, or one :class:`UserError` with every problem found."""
-    reader = _Reader(cfg, name)
+    loose = sound.loose_references(cfg)
+    if loose:  # no value can be read where one of these stands
+        raise UserError(loose)
+    reader = _Reader(cfg, name, list(sound.extra_keys(cfg)))
     names = reader.stage_names()
-    reader.root(names)
+    reader.root()
     stages = [reader.stage(stage, names[:index]) for index, stage in enumerate(names)]
     trackers = reader.trackers()
     if not reader.problems:
