@@ -43,7 +43,7 @@ HEAVY = """
 CLEARED = ("LMGRAFT_CACHE", "WORLD_SIZE", "RANK", "COLUMNS", "FORCE_COLOR", "NO_COLOR")
 #: A child that could not be set up as asked (no name spaces here): the test is skipped.
 NOT_POSSIBLE = 77
-CALLS = ("rename", "replace", "fsync")
+CALLS = ("chmod", "fsync", "link", "mkdir", "open", "rename", "replace", "rmdir", "symlink", "unlink", "utime")
 
 
 # --- the client -----------------------------------------------------------------------------------------------------
@@ -125,7 +125,8 @@ class WarmCli:
 
     def start(self, args: Sequence[object], cwd: Path, **how: Any) -> Command:
         """``how``: ``env``; ``path``, folders put on sys.path; ``aim``, a stage in which the child is to be killed,
-        with ``call`` (before the n-th call into the file system from its beginning on) or ``seconds``;
+        with ``call`` (before the n-th call into the file system from its beginning on) or ``seconds``, or ``calls``
+        alone, a file for how many calls each stage makes;
         ``file_bytes``, the limit on the size of a file; ``tmpfs``, a folder, bytes, read-only; ``seconds``, its time
         at most."""
         self._count += 1
@@ -193,6 +194,8 @@ def _fork(request: dict[str, Any], answers: int) -> int:
         os.close(answers)
         _prepare(request)
         code = _main(request["args"])
+        if "calls" in request.get("aim", {}):
+            Path(request["aim"]["calls"]).write_text(json.dumps(_assassin.calls))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -245,37 +248,46 @@ class _Assassin:
     """
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.calls: dict[str, int] = {}
+        """Stage -> calls since it began, as far as it is counted."""
+        self.stage = ""
         self.aim: dict[str, Any] = {}
-        self.armed = False
 
     def watch(self, aim: dict[str, Any]) -> None:
         self.aim = aim
         for name in CALLS:
-            setattr(os, name, self._counted(getattr(os, name)))
+            real = getattr(os, name)
+            counted = self._counted(name, real)
+            for able in (os.supports_fd, os.supports_dir_fd, os.supports_follow_symlinks):
+                if real in able:
+                    able.add(counted)
+            setattr(os, name, counted)
 
-    def _counted(self, real: Callable[..., Any]) -> Callable[..., Any]:
+    def _counted(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            if self.armed:
-                self.calls += 1
-                if self.calls == self.aim.get("call"):
-                    os.kill(os.getpid(), signal.SIGKILL)
-                    time.sleep(60)
+            self.calls[self.stage] = self.calls.get(self.stage, 0) + 1
+            # Where the stage ends before, the call is one of the next stages.
+            if self.aim.get("stage") in self.calls and self.aim.get("call") == self._since_aim():
+                os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(60)
             result = real(*args, **kwargs)
-            if len(args) == 2 and os.fspath(args[1]).endswith("run.json"):
+            if name == "replace" and os.fspath(args[1]).endswith("run.json"):
                 self._look(args[1])
             return result
 
         return call
 
+    def _since_aim(self) -> int:
+        order = list(self.calls)
+        return sum(self.calls[stage] for stage in order[order.index(self.aim["stage"]) :])
+
     def _look(self, manifest: Path) -> None:
         stages = json.loads(Path(manifest).read_text())["stages"]
-        running = next((name for name, facts in stages.items() if facts["status"] == "running"), None)
-        if running is None or self.armed or running != self.aim["stage"]:
-            return
-        self.armed = True
-        if "seconds" in self.aim:
-            _kill_parent_after(self.aim["seconds"])
+        running = next((name for name, facts in stages.items() if facts["status"] == "running"), self.stage)
+        if running != self.stage:
+            self.stage = running
+            if running == self.aim.get("stage") and "seconds" in self.aim:
+                _kill_parent_after(self.aim["seconds"])
 
 
 def _kill_parent_after(seconds: float) -> None:

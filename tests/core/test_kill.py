@@ -1,11 +1,12 @@
 """SIGKILL at fifty and more points of a run, over all stages: what comes out is what an undisturbed run makes.
 
-Half of the kills come before a chosen call into the file system (a rename, a replacement, an fsync), which is where
-half-written work would show; half come at any moment. After each, the store is read whole.
+Most of the kills come before a call into the file system that is drawn at random (a rename, an fsync, a new folder),
+which is where half-written work would show; the others come at any moment. After each, the store is read whole.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import sys
@@ -29,10 +30,11 @@ EACH = 2
 
 @dataclass(frozen=True, slots=True)
 class Undisturbed:
-    """A run left alone: what it made, and how long its stages took."""
+    """A run left alone: what it made, and how long its stages took, in seconds and in calls into the file system."""
 
     recipe: Path
     seconds: dict[str, float]
+    calls: dict[str, int]
     keys: dict[str, str]
     digests: dict[str, str]
     metrics: list[dict[str, Any]]
@@ -82,11 +84,12 @@ class Broken:
 def truth(cli: WarmCli, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
     recipe = write_recipe(folder)
-    cli(["run", recipe, "store.dir=store", "run.dir=run"], folder).check()
+    cli(["run", recipe, "store.dir=store", "run.dir=run"], folder, aim={"calls": str(folder / "calls")}).check()
     stages = run_json(folder / "run")["stages"]
     return Undisturbed(
         recipe,
         {name: facts["seconds"] for name, facts in stages.items()},
+        json.loads((folder / "calls").read_text()),
         {name: facts["key"] for name, facts in stages.items()},
         digests(folder / "run"),
         metrics(folder / "run"),
@@ -116,6 +119,6 @@ def test_killed_at_fifty_points_over_all_stages_it_ends_as_if_left_alone(
 
 def _aim(rng: random.Random, truth: Undisturbed, stage: str) -> dict[str, Any]:
     """Where a stage has ended by then, the kill strikes one of the next."""
-    if rng.random() < 0.5:
-        return {"stage": stage, "call": rng.randint(1, 60)}
+    if rng.random() < 0.7:
+        return {"stage": stage, "call": rng.randint(1, truth.calls[stage])}
     return {"stage": stage, "seconds": rng.uniform(0.0, truth.seconds[stage])}

@@ -268,7 +268,7 @@ def test_code_that_changes_under_half_done_work_is_said_and_may_be_accepted(
         args = ["run", "tiny.yaml", *places, "filter@corpus.filters=[calm]", *flags]
         return cli(args, finished, path=[str(tmp_path / "site")], **how)
 
-    aim = {"stage": "corpus", "call": 12}
+    aim = {"stage": "corpus", "call": 30}
     for number, (flag, drift) in enumerate([("--accept-drift", True), ("--restart", False)]):
         assert run(FILTER + f"# {number}\n", f"seed={number}", aim=aim).code == -9
         problem = run(FILTER + f"# {number} mended\n", f"seed={number}").problem()
