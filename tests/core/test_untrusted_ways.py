@@ -87,10 +87,6 @@ def test_recipe_that_extends_an_evil_one(scene: Scene, monkeypatch: pytest.Monke
     assert "is refused in a recipe file" in said
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="recipe.py imports the part by that name before it compares",
-)
 def test_part_set_by_hand_imports_nothing(scene: Scene) -> None:
     """Only what the defaults list chooses is imported, whatever a file says of `part` and `kind`."""
     file = scene.stranger / "recipe.yaml"
