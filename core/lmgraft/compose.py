@@ -11,7 +11,6 @@ from typing import Any
 from hydra import version as hydra_version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -79,18 +78,9 @@ def loader(ref: RecipeRef) -> ConfigLoaderImpl:
 
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Overrides by Hydra's grammar, or a three-line error that names the one that does not parse."""
-    from hydra.errors import HydraException
+    from lmgraft import grammar
 
-    parser = OverridesParser.create()
-    parsed = []
-    for line in overrides:
-        try:
-            parsed.append(parser.parse_override(line))
-        except HydraException as error:
-            cause = re.sub(r"\s*See https?://\S+.*", "", " ".join(str(error).split()))
-            remedy = "write KEY=VALUE; quote what the shell or the grammar would split: 'KEY=\"a b\"'"
-            raise UserError(Problem(f"the override {line!r} does not parse", cause, remedy)) from error
-    return parsed
+    return grammar.parse(overrides)
 
 
 def compose(ref: RecipeRef, overrides: Sequence[str], *, multirun: bool = False) -> DictConfig:

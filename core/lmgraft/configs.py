@@ -205,7 +205,19 @@ def read_yaml(file: Path) -> tuple[Any, str | None]:
     problems = list(untrusted.judge(content, str(file), header))
     if problems:
         raise UserError(problems)
-    return content, header.get("package")
+    return _with_self(content), header.get("package")
+
+
+def _with_self(content: Any) -> Any:
+    """A defaults list without ``_self_`` takes the file's own values last: Hydra does so too, and warns each time."""
+    defaults = content.get("defaults") if isinstance(content, dict) else None
+    if not isinstance(defaults, list) or "_self_" in defaults or all(map(_is_override, defaults)):
+        return content
+    return {**content, "defaults": [*defaults, "_self_"]}
+
+
+def _is_override(entry: Any) -> bool:
+    return isinstance(entry, dict) and "override" in str(next(iter(entry), "")).split()[:-1]
 
 
 def _text(file: Path) -> str:

@@ -29,6 +29,13 @@ def keys_of(config: type | None) -> list[str]:
     return [spec.name for spec in dataclasses.fields(config) if spec.name not in ("part", "kind")]
 
 
+def _slots(config: type | None) -> dict[str, str]:
+    """Slot -> seam."""
+    if config is None or not dataclasses.is_dataclass(config):
+        return {}
+    return {spec.name: spec.metadata["slot"] for spec in dataclasses.fields(config) if "slot" in spec.metadata}
+
+
 def parts_of(seam: str, config: type) -> list[str]:
     """The parts, of those loaded, whose settings are of this class."""
     return [name for name in part_names(seam) if registry().loaded(seam, name) is config]
@@ -43,11 +50,16 @@ def owner(config: type) -> str:
     return config.__name__
 
 
-def no_key(key: str, where: str, whose: str, names: list[str], *, rest: str = "", otherwise: str = "") -> Problem:
-    """``rest`` follows the key in the override, ``otherwise`` is the remedy where no name is close."""
+def no_key(
+    key: str, where: str, names: list[str], config: type | None = None, *, rest: str = "", otherwise: str = ""
+) -> Problem:
+    """``config`` is the typed node's class, ``rest`` what follows the key in the override."""
     parent, _, last = key.rpartition(".")
     close = table.close(last, names).removeprefix("did you mean ").removesuffix("?")
-    guess = f"did you mean {parent + '.' if parent else ''}{close}{rest}=VALUE?" if close else ""
-    cause = f"{whose or parent or 'the recipe'} has no key {last!r}; it has {', '.join(names) or 'none'}"
+    seam = "" if rest else _slots(config).get(close, "")
+    meant = f"{seam}@{parent}.{close}=NAME" if seam else f"{parent + '.' if parent else ''}{close}{rest}=VALUE"
+    guess = f"did you mean {meant}?" if close else ""
+    whose = owner(config) if config is not None and keys_of(config) else parent or "the recipe"
+    cause = f"{whose} has no key {last!r}; it has {', '.join(names) or 'none'}"
     fact = f"there is no key {key}{f' ({where})' if where else ''}"
     return Problem(fact, cause, guess or otherwise or f"take {key} out")

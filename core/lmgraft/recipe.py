@@ -255,7 +255,9 @@ class _Reader:
 
     def object(self, node: DictConfig, where: str, kind: type) -> ComponentConfig | None:
         """The typed settings, or the problems that keep them from being read: unset keys, dead references."""
-        missing = [key for key in sorted(OmegaConf.missing_keys(node)) if not nodes.inside_slot(key, kind)]
+        # OmegaConf names them from the root.
+        unset = sorted(key.removeprefix(f"{where}.") for key in OmegaConf.missing_keys(node))
+        missing = [key for key in unset if not nodes.inside_slot(key, kind)]
         for key in missing:
             self.problem(f"{where}.{key} is not set", "it has no default", f"{where}.{key}=VALUE")
         if missing:
@@ -272,7 +274,7 @@ class _Reader:
         names = [] if value is None else [str(name) for name in ([value] if isinstance(value, str) else value)]
         nothing = f"{where}=null" if spec.metadata["optional"] else ""
         if not names and not nothing:
-            self.problem(f"{where} is empty", f"the stage reads {a(' or '.join(kinds))}", f"{where}=STAGE")
+            self.problem(f"{where} is empty", f"the stage reads {' or '.join(kinds)}", f"{where}=STAGE")
         fits = [other for other in before if self.makes(other) in kinds]
         for name in names:
             choice = table.close(name, fits) or (f"{where}={fits[-1]}" if fits else "")
@@ -284,7 +286,7 @@ class _Reader:
                 remedy = choice or nothing or "add it to stages, before this one"
                 self.problem(f"{where}={name}", "that stage is not among `stages`", remedy)
             elif self.makes(name) not in kinds:
-                cause = f"that stage makes {a(self.makes(name))}; {a(' or '.join(kinds))} is read here"
+                cause = f"that stage makes a {self.makes(name)} artifact; {' or '.join(kinds)} is read here"
                 self.problem(f"{where}={name}", cause, choice or f"{where}=STAGE")
         return tuple(name for name in names if name in before)
 

@@ -1,21 +1,24 @@
-"""Hydra's and OmegaConf's errors, said again in three lines: the key, why it is wrong, what to type."""
+"""What OmegaConf raises while a recipe is composed, said again in three lines: the key, why it is wrong, what to type.
+
+Hydra's own errors, about groups and the defaults list, go on to :mod:`lmgraft.regroup`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lmgraft import table
+from lmgraft import places, regroup
 from lmgraft.errors import Problem, UserError
-from lmgraft.registry import registry
-from lmgraft.version import DOORS, SEAMS
+from lmgraft.phrases import a, keys_of, no_key, owner, part_names
+from lmgraft.version import MANY
 
 if TYPE_CHECKING:
     from lmgraft.compose import RecipeRef
@@ -35,7 +38,7 @@ def errors(ref: RecipeRef, overrides: Sequence[str]) -> Iterator[None]:
     except HydraException as error:
         raise UserError(_hydra(error, ref, overrides)) from error
     except OmegaConfBaseException as error:
-        raise UserError(_omegaconf(error, ref, overrides, "")) from error
+        raise UserError(_omegaconf(error, ref, overrides)) from error
     except AssertionError as error:
         # Hydra 1.3 dies on a bare assertion where `override` entries stand before others beside a list choice.
         cause = "an `override ...` entry stands before other entries, and the list chooses several parts at once"
@@ -43,190 +46,128 @@ def errors(ref: RecipeRef, overrides: Sequence[str]) -> Iterator[None]:
             Problem(f"{ref.file}: defaults cannot be composed", cause, "move the `override ...` entries to the end")
         ) from error
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        cause = f"Hydra raised {type(error).__name__}: {error}"
+        cause = "nested too deep" if isinstance(error, RecursionError) else str(error) or type(error).__name__
         raise UserError(
             Problem(f"{ref.file} cannot be composed", cause, "check its defaults list; docs/recipes.md")
         ) from error
 
 
 def _hydra(error: Exception, ref: RecipeRef, overrides: Sequence[str]) -> Problem:
-    text = str(error)
     for cause in (error.__cause__, error.__context__):
         if isinstance(cause, OmegaConfBaseException):
-            return _omegaconf(cause, ref, overrides, text)
-    return _group(text, ref, overrides)
+            return _omegaconf(cause, ref, overrides)
+    absent = re.search(r"Could not delete from config\. '([^']+)' does not exist", str(error))
+    if absent:
+        return _unknown_key(absent.group(1), None, ref, overrides)
+    return regroup.problem(str(error), ref, overrides)
 
 
-def _omegaconf(error: OmegaConfBaseException, ref: RecipeRef, overrides: Sequence[str], text: str) -> Problem:
+def _omegaconf(error: OmegaConfBaseException, ref: RecipeRef, overrides: Sequence[str]) -> Problem:
     key = str(error.full_key or error.key or "")
-    first = (str(error.msg or error) or text).splitlines()[0]
+    first = (str(error.msg or error)).splitlines()[0]
     config = error.object_type if isinstance(error.object_type, type) else None
     kind = type(error).__name__
     if "not in" in first or "ConfigAttributeError" in kind or "ConfigKeyError" in kind:
         return _unknown_key(key, config, ref, overrides)
-    seam = _seam_at(key, ref)
-    if seam:
-        value = next((line.partition("=")[2] for line in overrides if line.lstrip("+").startswith(f"{key}=")), "NAME")
-        cause = f"a {seam} belongs there, which is chosen by its group and not by a value"
-        return Problem(f"{key}={value} is a plain value where a part belongs", cause, f"{seam}@{key}={value}")
-    cause = re.sub(r"'\$\{[^}]*\}'", "", first)
-    return Problem(
-        f"{key} cannot take that value ({_origin(key, ref, overrides)})", cause, _type_remedy(key, error, config)
-    )
+    where = places.origin(key, ref, overrides)
+    if "support deletion" in first:
+        whose = owner(config) if config is not None and keys_of(config) else "the recipe"
+        cause = f"a setting of {whose} cannot be taken away"
+        return Problem(f"{key} is not deleted ({where})", cause, f"{key}=VALUE sets it; leave ~{key} out")
+    misplaced = _in_file(ref) if not key else _on_command_line(key, ref, overrides)
+    if misplaced is not None:
+        return misplaced
+    wanted = _wanted(key, error, config)
+    value = places.value_typed(key, overrides) or "VALUE"
+    return Problem(f"{key} cannot take that value ({where})", _cause(first), _remedy(key, wanted, value))
+
+
+def _on_command_line(key: str, ref: RecipeRef, overrides: Sequence[str]) -> Problem | None:
+    """A plain value where a part belongs, set to a typed node, which OmegaConf refuses."""
+    seam = places.seam_at(key, ref)
+    value = places.value_typed(key, overrides)
+    if not seam:
+        return None
+    if value is None:
+        return _in_file(ref)
+    many = seam in MANY
+    remedy = f"{seam}@{key}={_choice(value, many=many)}{_hint(value, seam)}"
+    fact = f"{key}={value} is a plain value where {'parts belong' if value == 'null' and many else 'a part belongs'}"
+    return Problem(fact, _grouped(seam), remedy)
+
+
+def _in_file(ref: RecipeRef) -> Problem | None:
+    """The same in the recipe's file; the merge that fails there names no key."""
+    for place, seam in places.places(ref).items():
+        value = places.value_in_file(ref, place)
+        if value is None or isinstance(value, dict):
+            continue
+        shown = f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
+        fact = (
+            f"{place}: {shown} ({ref.file}) is a plain value where a {'stage' if seam == 'stage' else 'part'} belongs"
+        )
+        if seam == "stage" and shown not in part_names("stage"):
+            return Problem(fact, "a stage takes its settings by key", f"write {place}: {{KEY: VALUE}}")
+        typed = _choice(shown, many=seam in MANY)
+        return Problem(fact, _grouped(seam), f"in defaults: - {seam}@{place}: {typed}{_hint(shown, seam)}")
+    return None
+
+
+def _grouped(seam: str) -> str:
+    return f"{a(seam)} belongs there, which is chosen by its group and not by a value"
+
+
+def _choice(value: str, *, many: bool) -> str:
+    if not many or value.startswith("["):
+        return value
+    return "[]" if value == "null" else f"[{value}]"
+
+
+def _hint(value: str, seam: str) -> str:
+    names = part_names(seam)
+    chosen = {word.strip() for word in value.strip("[]").split(",")} - {"", "null"}
+    return f" (installed: {', '.join(names)})" if chosen - set(names) else ""
 
 
 def _unknown_key(key: str, config: type | None, ref: RecipeRef, overrides: Sequence[str]) -> Problem:
-    parent, _, last = key.rpartition(".")
-    names, owner = _expected(config)
-    if not owner:
-        plain = _without_overrides(ref)
-        node = OmegaConf.select(plain, parent) if plain is not None and parent else plain
+    names = keys_of(config)
+    if not names:
+        parent = key.rpartition(".")[0]
+        cfg = places.plain(ref)
+        node = OmegaConf.select(cfg, parent) if cfg is not None and parent else cfg
         names = [str(name) for name in node if name != "hydra"] if isinstance(node, DictConfig) else []
-    cause = f"{owner or parent or 'the recipe'} has no key {last!r}; it has {', '.join(names) or 'none'}"
-    match = difflib.get_close_matches(last, names, n=1, cutoff=0.6)
     rest = next((line.lstrip("+~").partition("=")[0].removeprefix(key) for line in overrides if key in line), "")
-    guess = f"did you mean {parent + '.' if parent else ''}{match[0]}{rest}=VALUE?" if match else ""
-    fact = f"there is no key {key} ({_origin(key, ref, overrides)})"
-    return Problem(fact, cause, guess or f"lmgraft run {ref.name} --cfg job shows every key")
+    otherwise = f"lmgraft run {ref.name} --cfg job shows every key"
+    return no_key(key, places.origin(key, ref, overrides), names, config, rest=rest, otherwise=otherwise)
 
 
-def _without_overrides(ref: RecipeRef) -> DictConfig | None:
-    """The recipe as its files have it; None where that does not compose either."""
-    from hydra.errors import HydraException
-    from hydra.types import RunMode
-
-    from lmgraft import compose
-
-    try:
-        return compose.loader(ref).load_configuration(ref.config_name, [], RunMode.RUN)
-    except (HydraException, OmegaConfBaseException, UserError, AssertionError):
-        return None
-
-
-def _seam_at(key: str, ref: RecipeRef) -> str:
-    """The seam of the parts that the recipe's defaults list puts at this key; empty where it puts none there."""
-    plain = _without_overrides(ref)
-    if plain is None:
-        return ""
-    choices = [str(choice).partition("@") for choice in plain.hydra.runtime.choices]
-    found = next((seam for seam, _, package in choices if package == key and seam in (*SEAMS, *DOORS)), "")
-    stage, _, slot = key.partition(".")
-    kind = OmegaConf.get_type(plain[stage]) if stage in plain else None
-    if not found and isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        found = next((spec.metadata.get("slot", "") for spec in dataclasses.fields(kind) if spec.name == slot), "")
-    return found
-
-
-def _type_remedy(key: str, error: OmegaConfBaseException, config: type | None) -> str:
-    wanted: Any = error.ref_type or None
+def _wanted(key: str, error: OmegaConfBaseException, config: type | None) -> Any:
+    """The type that a key takes."""
     if config is not None and dataclasses.is_dataclass(config):
-        spec = {item.name: item for item in dataclasses.fields(config)}.get(key.rpartition(".")[2])
-        if spec is not None:
-            wanted = spec.type
-    name = getattr(wanted, "__name__", str(wanted)).replace("<class '", "").replace("'>", "")
-    return f"give it a value of type {name}" if wanted is not None else f"{key}=VALUE of another type"
+        try:
+            return get_type_hints(config).get(key.rpartition(".")[2], error.ref_type)
+        except (NameError, TypeError):  # a plugin's annotation that only a type checker can read
+            return error.ref_type
+    return error.ref_type
 
 
-def _expected(config: type | None) -> tuple[list[str], str]:
-    """(the keys of a typed node, its owner as a user knows it)."""
-    if config is not None and dataclasses.is_dataclass(config):
-        return [spec.name for spec in dataclasses.fields(config) if spec.name not in ("part", "kind")], _owner(config)
-    return [], ""
+def _cause(first: str) -> str:
+    """OmegaConf's sentence without its names for things."""
+    text = re.sub(r"'\$\{[^}]*\}'", "", first)
+    text = re.sub(r"Invalid value assigned: (\w+) is not a ListConfig, list or tuple\.?", r"it takes a list", text)
+    text = re.sub(r"Value '(.*)' of type '\w+' could not be converted to \w+", r"'\1' is of another type", text)
+    text = re.sub(r"Merge error: (\w+) is not a subclass of (\w+)\.?", r"a \1 cannot stand for its settings;", text)
+    text = re.sub(r"field '\S+' is not Optional", "it takes no null", text)
+    for word, plain in {"DictConfig": "mapping", "ListConfig": "list", "NoneType": "null"}.items():
+        text = text.replace(word, plain)
+    return text
 
 
-def _owner(config: type) -> str:
-    for seam in (*SEAMS, *DOORS):
-        for row in table.rows():
-            if row.seam == seam and registry().loaded(seam, row.name) is config:
-                return f"{seam} {row.name}"
-    return config.__name__
-
-
-def _group(text: str, ref: RecipeRef, overrides: Sequence[str]) -> Problem:
-    """Messages about groups and choices: Hydra's text without its search path."""
-    text = re.split(r"\n\s*(?:Config )?[Ss]earch path", text)[0].strip()
-    absent = re.search(r"Override (\S+)=.* config group '([^']+)' does not exist", text)
-    if absent:
-        return _no_match(absent.group(1), text, ref, overrides)
-    missing = re.search(r"Could not (?:find|load) '([^']+)'", text)
-    if missing:
-        return _missing_config(missing.group(1), text, ref, overrides)
-    no_match = re.search(r"Could not override '([^']+)'", text)
-    if no_match:
-        return _no_match(no_match.group(1), text, ref, overrides)
-    unset = re.search(r"You must specify '([^']+)'", text)
-    if unset:
-        group = unset.group(1)
-        return Problem(
-            f"{group} is not chosen",
-            "the recipe leaves the choice to you",
-            f"{group}=NAME, of {', '.join(_names(group))}",
-        )
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    cause = " ".join(lines[1:]) or "Hydra refuses it"
-    return Problem(
-        lines[0] if lines else f"{ref.name} cannot be composed", cause, "lmgraft run RECIPE --help shows examples"
-    )
-
-
-def _missing_config(path: str, text: str, ref: RecipeRef, overrides: Sequence[str]) -> Problem:
-    group, _, name = path.rpartition("/")
-    named = [line for line in overrides if name and name in line]
-    origin = "the command line" if named else str(ref.file)
-    if group.split("/")[0] in (*SEAMS, *DOORS):
-        seam, _, rest = path.partition("/")
-        names = _names(seam)
-        cause = f"installed: {', '.join(names) or 'none'}"
-        remedy = table.close(rest, names) or f"pip install the distribution that brings {rest}; lmgraft plugins list"
-        return Problem(f"there is no {seam} named {rest!r} ({origin})", cause, remedy)
-    options = re.findall(r"^\t(\S+)", text, flags=re.MULTILINE)
-    cause = "no installed config and no file beside the recipe has that name"
-    if options:
-        cause = f"the options are {', '.join(options)}"
-    remedy = (
-        table.close(name, options)
-        or "check the spelling in the defaults list; conf/ and the recipe's folder are searched"
-    )
-    return Problem(f"there is no config {path} ({origin})", cause, remedy)
-
-
-def _no_match(key: str, text: str, ref: RecipeRef, overrides: Sequence[str]) -> Problem:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    group, at, package = key.partition("@")
-    if at or group in (*SEAMS, *DOORS):
-        hint = table.close(group, (*SEAMS, *DOORS))
-        if hint and group not in (*SEAMS, *DOORS):
-            word = hint.removeprefix("did you mean ").removesuffix("?")
-            return Problem(
-                f"there is no group {group!r} (the command line)",
-                "groups are the seams: " + ", ".join((*SEAMS, *DOORS)),
-                f"did you mean {word}@{package}?",
-            )
-        cause = "the recipe's defaults list chooses nothing there"
-        where = package or "WHERE"
-        return Problem(
-            f"{key} cannot be replaced (the command line)",
-            cause,
-            f"+{group}@{where}=NAME adds it; lmgraft run {ref.name} --info defaults lists the choices",
-        )
-    cause = lines[1] if len(lines) > 1 else "nothing of that name is there"
-    return Problem(
-        f"{key} cannot be set ({_origin(key, ref, overrides)})",
-        cause.replace("To append to your config use", "to add a new key type"),
-        f"lmgraft run {ref.name} --cfg job shows every key",
-    )
-
-
-def _names(group: str) -> list[str]:
-    seam = group.partition("@")[0]
-    return [row.name for row in table.rows() if row.seam == seam]
-
-
-def _origin(key: str, ref: RecipeRef, overrides: Sequence[str]) -> str:
-    """Where a key was set, as far as it can be told: the command line or the recipe's file."""
-    bare = re.sub(r"\[.*", "", key)
-    for line in overrides:
-        named = line.lstrip("+~").partition("=")[0]
-        if bare and (named == bare or named.startswith(f"{bare}.") or bare.startswith(f"{named}.")):
-            return "the command line"
-    return str(ref.file)
+def _remedy(key: str, wanted: Any, value: str) -> str:
+    if isinstance(wanted, type) and issubclass(wanted, Enum):
+        names = [str(item.value) for item in wanted]
+        return f"{key}={names[0]}" + (f", or one of {', '.join(names[1:])}" if names[1:] else "")
+    name = wanted.__name__ if type(wanted) is type else str(wanted or "").replace("typing.", "")
+    if name.lower().startswith("list"):
+        return f"{key}=[{value}]"
+    return f"give it a value of type {name}" if name not in ("", "Any") else f"{key}=VALUE"

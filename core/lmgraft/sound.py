@@ -17,7 +17,7 @@ from omegaconf.errors import InterpolationToMissingValueError, InterpolationVali
 
 from lmgraft import nodes
 from lmgraft.errors import Problem
-from lmgraft.phrases import a, keys_of, no_key, owner
+from lmgraft.phrases import a, keys_of, no_key
 
 __all__ = ["extra_keys", "loose_references"]
 
@@ -43,7 +43,7 @@ def extra_keys(cfg: DictConfig) -> Iterator[Problem]:
         names = [*keys_of(kind), "part", "kind"]
         for extra in map(str, node):
             if extra not in names:
-                yield no_key(f"{key}.{extra}", "", owner(kind), keys_of(kind))
+                yield no_key(f"{key}.{extra}", "", keys_of(kind), kind)
 
 
 def _nodes(node: Node, path: str) -> Iterator[tuple[str, Node]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ if str(HERE) not in sys.path:
 
 from lmgraft import compose  # noqa: E402
 from lmgraft.errors import UserError  # noqa: E402
-from lmgraft.recipe import Recipe, read  # noqa: E402
+from lmgraft.recipe import Recipe, StageNode, read  # noqa: E402
 from recipe_text import RECIPE, Wrong, composed, three_lines  # noqa: E402
 
 
@@ -124,23 +123,8 @@ WRONG = [
           remedy="pretrain.model=null"),
 ]  # fmt: skip
 
-#: Where the message is not yet what it should be. Take a name out once its test passes (it says so by failing).
-OPEN: set[str] = {
-    "a plain name for parts",
-    "null for parts",
-}
 
-
-def marked(wrong: Wrong) -> Any:
-    open_ = pytest.mark.xfail(strict=True, reason="a traceback, a library's words or no remedy in this message")
-    return pytest.param(wrong, id=wrong.name, marks=[open_] if wrong.name in OPEN else [])
-
-
-def test_open_names_are_names() -> None:
-    assert {wrong.name for wrong in WRONG} >= OPEN
-
-
-@pytest.mark.parametrize("wrong", [marked(wrong) for wrong in WRONG])
+@pytest.mark.parametrize("wrong", WRONG, ids=[wrong.name for wrong in WRONG])
 def test_what_is_said(wrong: Wrong, folder: Path) -> None:
     (folder / "mine.yaml").write_text(wrong.text())
     with pytest.raises(UserError) as error:
@@ -159,6 +143,25 @@ def test_all_problems_at_once_five_of_them_whole(folder: Path) -> None:
     assert len(error.value.problems) == 6
     assert len(str(error.value).splitlines()) == 16
     assert str(error.value).endswith("\n... and 1 more of the same kind")
+
+
+def test_every_setting_without_a_default(folder: Path) -> None:
+    (folder / "mine.yaml").write_text(RECIPE.replace("  steps: 250\n", ""))
+    with pytest.raises(UserError) as error:
+        composed(folder / "mine.yaml")
+    assert [problem.fact for problem in error.value.problems] == ["pretrain.steps is not set"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_list_without_self_takes_the_files_own_values_last(folder: Path) -> None:
+    (folder / "mine.yaml").write_text(RECIPE.replace("  - _self_\n", ""))
+    own = composed(folder / "mine.yaml")
+    assert own.stages == composed_stages(folder)
+
+
+def composed_stages(folder: Path) -> tuple[StageNode, ...]:
+    (folder / "mine.yaml").write_text(RECIPE)
+    return composed(folder / "mine.yaml").stages
 
 
 def test_all_values_out_of_range_at_once(folder: Path) -> None:

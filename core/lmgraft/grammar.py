@@ -1,0 +1,81 @@
+"""Overrides of the command line by Hydra's grammar, and what is said of one that does not parse or means nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from lmgraft.errors import Problem, UserError
+from lmgraft.phrases import part_names
+from lmgraft.version import DOORS, MANY, SEAMS
+
+__all__ = ["parse"]
+
+_REMEDY = "write KEY=VALUE; quote what the shell or the grammar would split: 'KEY=\"a b\"'"
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Each override parsed; a :class:`UserError` names every one that does not parse."""
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    parsed, problems = [], []
+    for line in overrides:
+        try:
+            override = parser.parse_override(line)
+        except HydraException as error:
+            problems.append(_unparsed(line, str(error)))
+            continue
+        problems += _meaningless(line, override)
+        parsed.append(override)
+    if problems:
+        raise UserError(problems)
+    return parsed
+
+
+def _unparsed(line: str, text: str) -> Problem:
+    key, equals, value = line.partition("=")
+    fact = f"the override {line!r} does not parse"
+    if not line.strip():
+        return Problem(fact, "it is empty", "write KEY=VALUE, or leave it out")
+    if not equals and not line.startswith("~"):
+        return Problem(fact, "no `=` stands after the key", f"write {key}=VALUE, as in KEY=VALUE")
+    if value.startswith("~"):
+        cause = "a value that begins with ~ is quoted, since ~KEY deletes a key"
+        return Problem(fact, cause, f"\"{key}='{value}'\", or write the home folder out")
+    return Problem(fact, _plain(text), _REMEDY)
+
+
+def _plain(text: str) -> str:
+    """The grammar's message without the names of its tokens."""
+    text = re.sub(r"\s*See https?://\S+.*", "", " ".join(text.split()))
+    text = re.sub(r"\s*expecting (?:\{.*\}|\S+)", "", text)
+    text = re.sub(r"(?:mismatched input|missing \S+ at|extraneous input|no viable alternative at input) '<EOF>'",
+                  "it ends too early", text)  # fmt: skip
+    text = re.sub(r"(?:mismatched|extraneous) input|token recognition error at:|no viable alternative at input",
+                  "it goes wrong at", text)  # fmt: skip
+    return re.sub(r"\w*Exception while evaluating '.*?': ", "", text)
+
+
+def _meaningless(line: str, override: Override) -> list[Problem]:
+    """What parses, and would end in a type error inside Hydra."""
+    if not override.key_or_group:
+        return [Problem(f"the override {line!r} has no key", "nothing stands before the `=`", "write KEY=VALUE")]
+    group, place = override.key_or_group, override.package
+    if group not in (*SEAMS, *DOORS) or override.is_delete() or override.is_sweep_override():
+        return []
+    value: Any = override.value()
+    names = value if isinstance(value, list) else [value]
+    if all(isinstance(name, str) for name in names):
+        return []
+    choice = f"{group}@{place}" if place else group
+    if group in MANY:
+        remedy = f"{choice}=[] takes none, {choice}=[NAME] one of {', '.join(part_names(group))}"
+    else:
+        remedy = f"{choice}=NAME, of {', '.join(part_names(group))}"
+        remedy += f"; {place}=null leaves an optional part out" if place else ""
+    return [Problem(f"{line} chooses no part", "a group takes the name of a part", remedy)]
