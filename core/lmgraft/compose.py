@@ -46,8 +46,8 @@ def resolve(recipe: str) -> RecipeRef:
         return RecipeRef(recipe, paths.recipe_files()[recipe][0], installed=True)
     file = Path(recipe).expanduser()
     if file.is_file():
-        # The stem names folders and stands in overrides, so it is made a plain word.
-        word = re.sub(r"[^A-Za-z0-9_-]+", "_", file.stem).strip("_-")
+        # The stem names folders and stands in overrides: letters of any script, digits, spaces, dots and hyphens.
+        word = re.sub(r"[^\w .-]+", "_", file.stem).strip(" .")
         return RecipeRef(word or "recipe", file.resolve(), installed=False)
     names = sorted(paths.recipe_files())
     if looks_like_path:

@@ -109,14 +109,12 @@ class Console:
     def table(
         self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
     ) -> None:
-        """A plain table on stdout: it is a result."""
+        """A plain table on stdout, under its title: it is a result."""
         from rich import box
         from rich.console import Console as RichConsole
         from rich.table import Table
 
-        table = Table(
-            title=_escape(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-        )
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for index, name in enumerate(header):
             table.add_column(name, justify="right" if index in right else "left", overflow="fold")
         for row in rows:
@@ -125,6 +123,8 @@ class Console:
         # A pipe has no width of its own; wide enough that nothing is folded there.
         if not console.is_terminal:
             console = RichConsole(width=160)
+        # Not the table's own title: that is folded to the width of the columns.
+        console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
         console.print(table)
 
 

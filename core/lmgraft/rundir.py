@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,13 +17,23 @@ METRICS = "metrics.jsonl"
 
 
 def default_run_dir(name: str) -> Path:
-    """``runs/RECIPE/TIME``; a second run in the same second gets a suffix."""
+    """Makes ``runs/RECIPE/TIME``; a second run in the same second gets a suffix."""
     base = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for number in range(1000):
+    for number in itertools.count():
         folder = base if number == 0 else base.with_name(f"{base.name}_{number}")
-        if not folder.exists():
-            return folder
-    return base
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        return folder
+    raise AssertionError("unreachable")
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    cause = error.strerror or str(error)
+    return UserError(Problem(f"the run directory {folder} cannot be written", cause, "run.dir=PATH chooses another"))
 
 
 def prepare(folder: Path) -> None:
@@ -38,10 +49,7 @@ def prepare(folder: Path) -> None:
         for link in ours:
             link.unlink()
     except OSError as error:
-        cause = f"{error.strerror or error}"
-        raise UserError(
-            Problem(f"the run directory {folder} cannot be written", cause, "run.dir=PATH chooses another")
-        ) from error
+        raise _unwritable(folder, error) from error
 
 
 def link(place: Path, target: Path) -> None:

@@ -68,6 +68,8 @@ def test_quiet_says_nothing(file: io.StringIO) -> None:
 
 
 def test_a_table_is_a_result_and_not_folded_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(quiet=True).table("In [here] and wide", ("name", "value"), [("a", "b")])
+    assert capsys.readouterr().out.splitlines()[0] == "In [here] and wide"
     Console(quiet=True).table("Title", ("name", "value"), [("[red]" + "x" * 100, "1.5")], right=(1,))
     out = capsys.readouterr().out
     assert "[red]" + "x" * 100 in out

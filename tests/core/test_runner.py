@@ -401,10 +401,11 @@ def test_a_run_directory_is_taken_up_again(cli: WarmCli, finished: Path, tmp_pat
 
 def test_without_a_place_a_run_gets_one_of_its_own(cli: WarmCli, finished: Path, tmp_path: Path) -> None:
     args = ["run", finished / "tiny.yaml", f"data.path={finished / 'texts'}", f"store.dir={finished / 'store'}"]
-    for _ in range(2):
-        cli(args, tmp_path).check()
+    commands = [cli.start(args, tmp_path) for _ in range(3)]  # in the same second or not
+    for command in commands:
+        command.finish().check()
     runs = sorted((tmp_path / "runs" / "tiny").iterdir())
-    assert len(runs) == 2
+    assert len(runs) == 3
     assert all(statuses(run) == REUSED for run in runs)
 
 

@@ -129,7 +129,8 @@ def _samples(folder: Path) -> None:
 def _next(recipe: str, folder: Path, data: Mapping[str, Any]) -> None:
     built = sum(stage.get("status") == "ran" for stage in data["stages"].values())
     print(
-        f"{folder}: {len(data['stages'])} stages, {built} built, in {duration(data['seconds'])}."
+        f"{folder}: {len(data['stages'])} stage{'s' if len(data['stages']) != 1 else ''}, {built} built, in"
+        f" {duration(data['seconds'])}."
         f" The page: {folder / 'report.html'}\n"
     )
     trained = next((name for name, stage in data["stages"].items() if stage.get("kind") == "train"), None)

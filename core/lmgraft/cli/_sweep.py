@@ -35,12 +35,12 @@ def sweep(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:
     parent = compose.compose(ref, overrides, multirun=True)
     jobs = _jobs(parent, overrides)
     first = _check(ref, jobs, parent)
-    folder = (_run_dir(parent) or default_run_dir(ref.name)).absolute()
     if flags.get("dry_run"):
         rows = [(str(number), swept) for number, swept in enumerate(_swept(jobs or []))]
-        console.table(f"{ref.name}: {len(rows)} jobs, all checked; nothing was run", ("job", "swept"), rows)
+        console.table(f"{ref.name}: {_count(len(rows))}, all checked; nothing was run", ("job", "swept"), rows)
         return 0
-    console.line(f"{ref.name}: {len(jobs) if jobs else 'an unknown number of'} jobs into {folder}")
+    folder = (_run_dir(parent) or default_run_dir(ref.name)).absolute()
+    console.line(f"{ref.name}: {_count(len(jobs)) if jobs else 'an unknown number of jobs'} into {folder}")
     try:
         _launch(ref, overrides, folder, _running.options(ref, overrides, flags), bool(flags.get("quiet")))
     finally:  # where a job fails the others are run all the same, and their scores are wanted
@@ -164,11 +164,15 @@ def _table(console: Console, name: str, folder: Path, jobs: int | None) -> None:
     header = [name if len(stages) == 1 else f"{stage} {name}" for stage, name in names]
     console.line()
     console.table(
-        f"{name}: {len(runs)} jobs in {folder}",
+        f"{name}: {_count(len(runs))} in {folder}",
         ("job", "swept", *header, "built"),
         rows,
         right=tuple(range(2, 2 + len(header))),
     )
+
+
+def _count(jobs: int) -> str:
+    return f"{jobs} job{'s' if jobs != 1 else ''}"
 
 
 def _swept(jobs: Sequence[Sequence[str]]) -> list[str]:

@@ -50,6 +50,8 @@ def run(recipe: str, overrides: tuple[str, ...], **flags: Any) -> int:
     """Composes RECIPE with OVERRIDES, checks everything, and runs its stages."""
     from lmgraft.cli import _running
 
+    if (flags["package"] or flags["resolve"]) and not flags["cfg"]:
+        raise click.UsageError("--package and --resolve say what --cfg prints: --cfg job --package pretrain")
     if flags["cfg"] or flags["info"] or flags["hydra_help"]:
         return _running.look(recipe, list(overrides), flags)
     if flags["multirun"]:

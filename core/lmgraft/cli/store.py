@@ -20,9 +20,16 @@ def human(size: float) -> str:
 
 
 def _place(folder: str | None) -> Path:
+    from lmgraft.errors import Problem, UserError
     from lmgraft.paths import cache_dir
 
-    return Path(folder) if folder else cache_dir() / "store"
+    if folder is None:
+        return cache_dir() / "store"
+    place = Path(folder).expanduser()
+    if not (place / "format.json").is_file():
+        cause = "there is no such folder" if not place.exists() else "it holds no format.json, as every store does"
+        raise UserError(Problem(f"{place} is no store", cause, "give the store.dir of a run; its run.json names it"))
+    return place
 
 
 _OPTION = click.option("--dir", "folder", type=click.Path(), help="The store; by default the one in your cache folder.")

@@ -65,6 +65,7 @@ def test_every_command_has_help_with_examples_that_name_it(cli: WarmCli, tmp_pat
         (["runs", "lst"], "list"),
         (["run"], "RECIPE"),
         (["run", "quickstart", "--bogus"], "--bogus"),
+        (["run", "quickstart", "--package", "pretrain"], "--cfg job --package pretrain"),
     ],
 )
 def test_a_wrong_command_line_is_a_usage_error(cli: WarmCli, tmp_path: Path, args: list[str], says: str) -> None:
@@ -126,7 +127,7 @@ def test_runs_lists_them_newest_first_with_status_score_and_size(cli: WarmCli, c
 
 def test_a_killed_run_is_listed_as_one_and_resumed(cli: WarmCli, copy: Path) -> None:
     args = ["run", "tiny.yaml", "store.dir=store", "run.dir=runs/x", "pretrain.steps=10"]
-    assert cli(args, copy, aim={"stage": "pretrain", "call": 20}).code == -9
+    assert cli(args, copy, aim={"stage": "pretrain", "call": 100}).code == -9
     assert "running or killed in pretrain" in cli(["runs"], copy).check().out
     done = cli(["runs", "resume", "runs/x"], copy).check()
     assert "going on after step" in done.err
@@ -375,8 +376,16 @@ def test_store_ls_says_what_is_there_and_who_uses_it(cli: WarmCli, copy: Path) -
         line = next(line for line in said.splitlines() if digest[:12] in line)
         assert stage in line
         assert line.split()[-1] == "2"  # the run that was copied, and this one
-    assert "is empty" in cli(["store", "ls", "--dir", "nowhere"], copy).check().out
-    assert not (copy / "nowhere").exists()
+    cached = cli(["store", "ls"], copy, env={"LMGRAFT_CACHE": str(copy / "cache")}).check().out
+    assert f"the store {copy / 'cache' / 'store'} is empty" in cached
+    assert not (copy / "cache").exists()
+
+
+@pytest.mark.parametrize("command", ["ls", "verify", "gc"])
+@pytest.mark.parametrize("place", ["nowhere", "texts", "tiny.yaml"])
+def test_what_is_no_store_is_not_called_empty_or_whole(cli: WarmCli, finished: Path, command: str, place: str) -> None:
+    assert f"{place} is no store" in cli(["store", command, "--dir", place], finished).problem()
+    assert not (finished / "nowhere").exists()
 
 
 def test_store_verify_finds_and_repairs_a_changed_byte(cli: WarmCli, copy: Path) -> None:

@@ -192,6 +192,15 @@ def test_a_store_below_a_file_is_refused(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "I am in the way"
 
 
+def test_a_folder_where_no_run_can_be_put_is_refused(cli: WarmCli, finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("I am in the way")
+    args = ["run", finished / "tiny.yaml", f"data.path={finished / 'texts'}", f"store.dir={finished / 'store'}"]
+    for more in ([], ["-m", "pretrain.steps=1,2"]):
+        problem = cli([*args, *more], tmp_path).problem()
+        assert "the run directory runs/tiny/" in problem
+        assert "run.dir=PATH" in problem
+
+
 @pytest.mark.parametrize("place", ["file", "file/run", "locked/run"])
 def test_a_run_directory_that_cannot_be_written_is_refused(run: Run, tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("I am in the way")

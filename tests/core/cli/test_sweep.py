@@ -93,9 +93,9 @@ def test_a_dry_run_lists_the_jobs(cli: WarmCli, folder: Path) -> None:
 
 
 def test_a_recipe_may_hold_the_sweep(cli: WarmCli, folder: Path) -> None:
-    sweep = "hydra: {sweeper: {params: {pretrain.steps: '3,4'}}}\nstages: [corpus, tokenizer, tokens, pretrain]\n"
-    (folder / "tiny.yaml").write_text(RECIPE + sweep)
-    done = cli(["run", "tiny.yaml", "-m", "store.dir=store", "run.dir=sweep"], folder).check()
+    (folder / "tiny.yaml").write_text(RECIPE + "hydra: {sweeper: {params: {pretrain.steps: '3,4'}}}\n")
+    stages = "stages=[corpus,tokenizer,tokens,pretrain]"
+    done = cli(["run", "tiny.yaml", "-m", stages, "store.dir=store", "run.dir=sweep"], folder).check()
     assert built(folder / "sweep") == {**dict.fromkeys(SHARED, 1), "pretrain": 2}
     assert "pretrain.steps=4" in done.out
 
