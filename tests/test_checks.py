@@ -53,7 +53,7 @@ def test_import_contracts():
     ("file", "line", "contract"),
     [
         ("core/lmgraft/paths.py", "import lmgraft_length", "core imports no plugin"),
-        ("core/lmgraft/training/loop.py", "from lmgraft_llama import model", "core imports no plugin"),
+        ("core/lmgraft/training/loop.py", "from lmgraft_decoders import model", "core imports no plugin"),
         ("plugins/length/lmgraft_length/length.py", "import lmgraft_files", "a plugin imports no sibling"),
         (
             "plugins/files/lmgraft_files/plugin.py",

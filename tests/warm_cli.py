@@ -35,9 +35,9 @@ HEAVY = """
     lmgraft.cli.runs lmgraft.cli.store lmgraft.cli.completion lmgraft.cli._sweep lmgraft.stages.corpus
     lmgraft.stages.tokenizer lmgraft.stages.tokens lmgraft.stages.train lmgraft.stages.evaluate
     lmgraft.training.loop lmgraft_adamw.adamw lmgraft_byte_bpe.tokenizer lmgraft_causal_lm.objective
-    lmgraft_exact_dedup.exact_dedup lmgraft_files.source lmgraft_length.length lmgraft_llama.architecture
+    lmgraft_exact_dedup.exact_dedup lmgraft_files.source lmgraft_length.length lmgraft_decoders.architecture
     lmgraft_normal.normal lmgraft_perplexity.perplexity lmgraft_python_docs.source lmgraft_schedules.schedules
-    lmgraft_single.single
+    lmgraft_data_parallel.single
 """
 #: Environment that would change what a test sees.
 CLEARED = ("LMGRAFT_CACHE", "WORLD_SIZE", "RANK", "COLUMNS", "FORCE_COLOR", "NO_COLOR")

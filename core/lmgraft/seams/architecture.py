@@ -1,8 +1,12 @@
 """Seam ``architecture``: what the model is.
 
 Rules
-- ``build`` on ``"meta"`` allocates nothing. Parameter names are those of the Hugging Face class that ``hub_config``
-  names, so the state dict *is* the exchange format.
+- ``build`` on ``"meta"`` allocates nothing. Parameters are *canonical*: unfused (q, k and v apart), (out, in) as
+  ``nn.Linear`` has them, one name each. Checkpoints, initializers and optimizer state know canonical names only.
+- A model folder holds the tensors of the Hugging Face class that ``hub_config`` names. Where those differ from the
+  canonical ones (GPT-2 keeps q, k and v in one transposed matrix), ``to_hub`` and ``from_hub`` translate, losslessly.
+- A decoder with a :class:`DecoderSpec` uses the canonical names of :data:`DECODER_NAMES`, so that another engine can
+  build the same model from the spec and find its weights.
 - The module's ``forward`` is the only entry: the head is inside, and nothing calls an inner module (that would leave
   DDP's gradients unsynchronised without a word).
 - Causal: outputs at position t depend on tokens <= t of the same segment only. Padding and packing change nothing.
@@ -21,10 +25,42 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["ASKS", "Architecture", "DecoderSpec", "Outputs", "Role", "TensorRole"]
+__all__ = ["ASKS", "DECODER_NAMES", "Architecture", "DecoderSpec", "Outputs", "Role", "TensorRole"]
 
 #: What an objective may ask of every position. ``next_logits`` is for generation only and no objective's business.
 ASKS = frozenset({"logprob", "logsumexp", "entropy", "vocab_mean", "greedy", "value", "next_logits"})
+
+
+#: The canonical parameters of a standard decoder: transformers' names of Llama, with a position table and biases where
+#: a spec has them. ``{i}`` counts the layers from 0. Which of them exist follows from the spec: ``gate_proj`` with
+#: ``gated``, norms unless ``norm`` is ``"none"``, their ``bias`` with ``"layernorm"``, ``embed_positions`` with
+#: ``positions == "learned"``, projections' ``bias`` with ``bias`` (q, k, v also with ``qkv_bias``), ``lm_head``
+#: unless ``tied``.
+DECODER_NAMES = (
+    "model.embed_tokens.weight",
+    "model.embed_positions.weight",
+    "model.layers.{i}.input_layernorm.weight",
+    "model.layers.{i}.input_layernorm.bias",
+    "model.layers.{i}.self_attn.q_proj.weight",
+    "model.layers.{i}.self_attn.q_proj.bias",
+    "model.layers.{i}.self_attn.k_proj.weight",
+    "model.layers.{i}.self_attn.k_proj.bias",
+    "model.layers.{i}.self_attn.v_proj.weight",
+    "model.layers.{i}.self_attn.v_proj.bias",
+    "model.layers.{i}.self_attn.o_proj.weight",
+    "model.layers.{i}.self_attn.o_proj.bias",
+    "model.layers.{i}.post_attention_layernorm.weight",
+    "model.layers.{i}.post_attention_layernorm.bias",
+    "model.layers.{i}.mlp.gate_proj.weight",
+    "model.layers.{i}.mlp.gate_proj.bias",
+    "model.layers.{i}.mlp.up_proj.weight",
+    "model.layers.{i}.mlp.up_proj.bias",
+    "model.layers.{i}.mlp.down_proj.weight",
+    "model.layers.{i}.mlp.down_proj.bias",
+    "model.norm.weight",
+    "model.norm.bias",
+    "lm_head.weight",
+)
 
 
 @dataclass(slots=True)
@@ -78,7 +114,11 @@ class TensorRole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderSpec:
-    """Sizes and switches of a standard decoder, from which another engine builds the same model."""
+    """Sizes and switches of a standard decoder, from which another engine builds the same model.
+
+    Light: an architecture's *config* gives it too (its method ``spec()``), so that a layout can refuse what it cannot
+    express before anything heavy is imported.
+    """
 
     layers: int
     hidden: int
@@ -91,11 +131,15 @@ class DecoderSpec:
     """``rmsnorm``, ``layernorm`` or ``none``."""
     norm_eps: float = 1e-5
     activation: str = "silu"
+    """``silu``, ``gelu`` or ``gelu_tanh`` (GPT-2's)."""
     gated: bool = True
     positions: str = "rope"
     """``rope``, ``learned``, ``alibi`` or ``none``."""
     rope_theta: float = 10_000.0
     bias: bool = False
+    """On every projection of a layer."""
+    qkv_bias: bool = False
+    """On q, k and v alone (Qwen-2)."""
     tied: bool = False
     parallel_block: bool = False
     experts: int = 0
@@ -128,7 +172,16 @@ class Architecture(Protocol):
         ...
 
     def hub_config(self, vocab_size: int) -> dict[str, Any]:
-        """The ``config.json`` of the Hugging Face class with the same names and the same logits."""
+        """The ``config.json`` of the Hugging Face class with the same logits."""
+        ...
+
+    def to_hub(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Canonical tensors as the tensors of a model folder. Optional: without it the names are the same. Lazy where
+        it can be; a mapping that translates one tensor when it is asked for keeps memory at one tensor."""
+        ...
+
+    def from_hub(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The way back, bit for bit. Optional, as ``to_hub`` is."""
         ...
 
     def spec(self) -> DecoderSpec | None:

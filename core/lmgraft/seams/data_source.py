@@ -23,7 +23,8 @@ __all__ = ["DataSource", "Document", "Unit"]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document. Exactly one of ``text``, ``messages`` or ``prompt``/``chosen``/``rejected`` is filled."""
+    """One document: a ``text``, a chat (``messages``), or a preference pair: ``chosen`` and ``rejected`` after a
+    ``prompt``, or after ``messages`` where the prompt is a conversation."""
 
     id: str
     """Unique within its source; core prefixes the source's name."""

@@ -35,8 +35,9 @@ class Score:
 class EvaluationData(Protocol):
     """The corpora that the stage was given."""
 
-    def documents(self, split: str) -> Iterator[Document]:
-        """The documents of ``"train"`` or ``"validation"``, in corpus order."""
+    def documents(self, split: str, columns: frozenset[str] = frozenset({"text"})) -> Iterator[Document]:
+        """The documents of ``"train"`` or ``"validation"`` of every corpus of the stage that holds all ``columns``
+        (``text``, ``messages``, ``chosen`` ...), in the stage's and the corpus's order."""
         ...
 
 

@@ -7,7 +7,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +16,10 @@ __all__ = ["Merge"]
 
 @runtime_checkable
 class Merge(Protocol):
-    def merge(self, models: Sequence[Path], out: Path) -> None:
-        """Writes a model folder (without tokenizer files; core copies those) to ``out``."""
+    def merge(self, models: Sequence[Path], out: Path, progress: Callable[[int, int], None] = ...) -> None:
+        """Writes a model folder (without tokenizer files; core copies those) to ``out``.
+
+        ``progress(bytes done, bytes in all)`` is called after each tensor. Raises
+        :class:`lmgraft.errors.UserError` where the models cannot be merged, before anything is written.
+        """
         ...

@@ -10,6 +10,13 @@ split into microbatches nor the number of ranks changes a gradient.
 Rules
 - ``loss`` does not depend on padding, nor on the order or the split of sequences.
 - A unit (a pair, a group) is never split: sequences with one ``unit`` number arrive in one microbatch.
+- ``encode`` refuses a document that it cannot learn from with a :class:`lmgraft.errors.UserError` that names the
+  document's id; one with nothing to learn gives no examples. It does not cut: what is longer than the stage's
+  ``seq_len`` core counts and drops, or refuses, as the stage is configured.
+- Optional: ``chat_template(tokenizer) -> str``, the Jinja source that ``encode`` formats chats with. Core saves it
+  beside the finished model's tokenizer, so that text generation formats prompts as training did.
+- Optional: ``values() -> frozenset[str]``, the names that ``loss`` reads from ``Batch.values`` and that ``encode`` does
+  not fill; they come from the stage's ``reference`` (``"reference"``: the summed log-probability of each sequence).
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ Rules
 - ``Engine.data`` is (rank, size) among the ranks that read different data; tensor and pipeline peers read the same.
 - ``forward_backward`` returns equal statistics on every rank.
 - After ``forward_backward`` exactly one of ``apply`` or ``discard`` is called.
+- Every method but ``data``, ``main`` and ``parameters`` is called on every rank in the same order, with the same
+  arguments but for the batches, which differ between data ranks. A rank decides nothing alone: ``agree``.
 - Weights start the same in every layout: each canonical tensor is initialised from (seed, name) alone.
 - Checkpoints are of canonical, unfused, unsharded tensors: any layout loads any other's.
 - Padded vocabulary columns count as minus infinity.
@@ -134,8 +136,14 @@ class Engine(Protocol):
         """Zeroes the gradients without a step."""
         ...
 
+    def agree(self, flag: bool) -> bool:
+        """True on every rank where ``flag`` is true on any: clocks and signals differ between ranks, and a checkpoint
+        that only one of them begins would wait for the others for ever."""
+        ...
+
     def score(self, batches: Iterator[Batch], asks: frozenset[str]) -> Iterator[tuple[Batch, Outputs]]:
-        """Forward only."""
+        """Forward only. Every rank of one data rank gets the same answers; data ranks may score different batches, and
+        then each must score equally many of them."""
         ...
 
     def handle(self) -> ModelHandle: ...
@@ -162,6 +170,7 @@ class Parallelism(Protocol):
     def launch(self, work: Callable[[Callable[[EnginePlan], Engine]], None]) -> None:
         """Calls ``work(make_engine)`` on every rank and returns when all are done.
 
-        ``work`` is picklable and talks to the parent through files only. One process: calls it in place.
+        ``work`` is picklable and talks to the parent through files only. One process: calls it in place. Several:
+        :func:`lmgraft.training.ranks.launch` starts local ranks or joins torchrun's, and ends them all when one fails.
         """
         ...

@@ -46,6 +46,11 @@ class TextTokenizer(Protocol):
 
     def fingerprint(self) -> str: ...
 
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja source that chats are written with, or None. No part of the fingerprint: ids do not depend on it."""
+        ...
+
 
 @runtime_checkable
 class Tokenizer(Protocol):

@@ -13,8 +13,11 @@ from lmgraft.hookspecs import hookimpl
 __all__ = [
     "CorpusStage",
     "EvaluateStage",
+    "MergeStage",
+    "Overlong",
     "Precision",
     "Sample",
+    "ScoreStage",
     "TokenizerStage",
     "TokensStage",
     "TrainStage",
@@ -25,6 +28,15 @@ class Precision(Enum):
     auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
+
+
+class Overlong(Enum):
+    """What happens to a row that is longer than ``seq_len`` once it is encoded."""
+
+    drop = "drop"
+    """Left out, and counted."""
+    refuse = "refuse"
+    """The stage stops before it trains, naming the first one and how many there are."""
 
 
 @dataclass
@@ -109,15 +121,22 @@ class TrainStage(StageConfig):
     initializer: Any = slot("initializer", optional=True)
     """How weights start; not needed where ``model`` names a stage to start from."""
     parallelism: Any = slot("parallelism", execution=True)
-    data: str = from_stage("tokens", default="tokens")
+    data: str = from_stage("tokens", "corpus", default="tokens")
+    """Packed tokens; or a corpus, whose rows the objective encodes one by one (chats, preference pairs)."""
+    tokenizer: str | None = from_stage("tokenizer", default=None, optional=True)
+    """For a corpus: what encodes it; null takes the one that the stage in ``model`` carries."""
+    reference: str | None = from_stage("reference", default=None, optional=True)
+    """For a corpus: the score stage that computed what the objective compares with."""
     model: str | None = from_stage("model", default=None, optional=True)
     """The stage whose model to start from; null starts from the initializer."""
     steps: int = MISSING
     """Optimizer steps."""
     batch: int = 16
-    """Sequences a step, over all devices."""
+    """Sequences a step, over all devices; of a corpus: documents (a preference pair is one)."""
     seq_len: int = 256
-    """Tokens a sequence."""
+    """Tokens a sequence; of a corpus: the most that a row may have."""
+    overlong: Overlong = Overlong.drop
+    """For a corpus: what happens to rows above ``seq_len``."""
     clip: float | None = 1.0
     """Largest global gradient norm; null does not clip."""
     precision: Precision = Precision.auto
@@ -127,7 +146,7 @@ class TrainStage(StageConfig):
     skip_nonfinite: int = 10
     """Steps in a row with a gradient that is not finite that are skipped before the run stops."""
     micro_batch: int | None = execution(None)
-    """Sequences in one forward pass; null takes the whole share of a device."""
+    """Sequences (of a corpus: documents) in one forward pass; null takes the whole share of a device."""
     log_every: int = execution(1)
     """Steps between rows of metrics.jsonl."""
     validate_every: int = execution(0)
@@ -157,6 +176,44 @@ class TrainStage(StageConfig):
 
 
 @dataclass
+class MergeStage(StageConfig):
+    """Makes one model of one or several; the artifact is a Hugging Face model folder."""
+
+    artifact: ClassVar[str] = "model"
+
+    merge: Any = slot("merge")
+    models: list[str] = from_stage("model", default=["pretrain"])
+
+    def check(self) -> Iterator[str]:
+        if not self.models:
+            yield "models is empty; name at least one stage that makes a model"
+
+
+@dataclass
+class ScoreStage(StageConfig):
+    """A model's summed log-probability of every sequence that the objective makes of a corpus: what preference tuning
+    compares with, computed once and shared by every run that follows."""
+
+    artifact: ClassVar[str] = "reference"
+
+    objective: Any = slot("objective")
+    """Encodes the rows. A node of its own: settings of the loss that vary in a sweep do not score anew."""
+    parallelism: Any = slot("parallelism", execution=True)
+    data: str = from_stage("corpus", default="pairs")
+    model: str = from_stage("model", default="sft")
+    precision: Precision = Precision.auto
+    micro_batch: int = execution(16)
+    """Documents in one forward pass."""
+
+    def provides(self) -> frozenset[str]:
+        return frozenset({"reference"})
+
+    def check(self) -> Iterator[str]:
+        if self.micro_batch < 1:
+            yield f"micro_batch is {self.micro_batch}; it must be at least 1"
+
+
+@dataclass
 class Sample:
     """Text that the finished model writes, for the report and the table at the end."""
 
@@ -165,6 +222,8 @@ class Sample:
     temperature: float = 0.7
     top_k: int = 0
     top_p: float = 0.95
+    chat: list[str] = field(default_factory=list)
+    """Questions, asked in the chat template of those models that have one."""
 
 
 @dataclass
@@ -176,7 +235,8 @@ class EvaluateStage(StageConfig):
     evaluators: dict[str, Any] = slots("evaluator", optional=False)
     parallelism: Any = slot("parallelism", execution=True)
     models: list[str] = from_stage("model", default=["pretrain"])
-    corpus: str | None = from_stage("corpus", default="corpus", optional=True)
+    corpus: list[str] = from_stage("corpus", default=["corpus"], optional=True)
+    """Corpora that evaluators read; each takes those with the columns that it needs."""
     limit: int | None = None
     """Items an evaluator takes at most; null takes all."""
     precision: Precision = Precision.auto
@@ -220,6 +280,18 @@ def lmgraft_stage() -> list[Component[Any]]:
             target="lmgraft.stages.train:Train",
             config=TrainStage,
             summary="Steps an objective; a Hugging Face model folder",
+        ),
+        Component(
+            name="merge",
+            target="lmgraft.stages.merge:MergeModels",
+            config=MergeStage,
+            summary="One model made of one or several, tensor by tensor",
+        ),
+        Component(
+            name="score",
+            target="lmgraft.stages.score:ScoreRows",
+            config=ScoreStage,
+            summary="A reference's log-probabilities of encoded rows",
         ),
         Component(
             name="evaluate",

@@ -275,7 +275,7 @@ def test_the_work_can_be_sent_to_another_process(data: Artifact, tmp_path: Path)
     context = Context(tmp_path, {"data": [data]})
     job = partial(work, stage(context)._job(context))
     again = pickle.loads(pickle.dumps(job))
-    from lmgraft_single.engine import SingleEngine
+    from lmgraft_data_parallel.engine import SingleEngine
 
     again(SingleEngine)
     checkpoint.verify(context.out)

@@ -17,7 +17,7 @@ from lmgraft.training import checkpoint
 from lmgraft.training import loop as loops
 from lmgraft.training.loop import LoopPlan, train
 from lmgraft.training.validation import Validation
-from lmgraft_single.engine import SingleEngine
+from lmgraft_data_parallel.engine import SingleEngine
 from torch import nn
 
 V = 12
