@@ -48,7 +48,8 @@ class TextTokenizer(Protocol):
 
     @property
     def chat_template(self) -> str | None:
-        """The Jinja source that chats are written with, or None. No part of the fingerprint: ids do not depend on it."""
+        """The Jinja source that chats are written with, or None. Ids do not depend on it, so neither does the
+        fingerprint."""
         ...
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from lmgraft.seams.parallelism import ModelHandle, Sampling
-from lmgraft_data_parallel import handle as handles
+from lmgraft.training import handle as handles
 from lmgraft_data_parallel.engine import SingleEngine
 
 CONTEXT = 32
