@@ -27,6 +27,9 @@ __all__ = ["PartUse", "Recipe", "StageNode", "read"]
 
 #: Root keys with a meaning of their own; every other root node is a stage or a value that something refers to.
 ROOT = frozenset({"run", "store", "seed", "device", "precision", "lifecycle", "stages", "hydra"})
+#: Seams of which a recipe has one part for all its stages, in the root node of the seam's name: a stage whose slot of
+#: this seam is empty takes that one.
+COMMON = frozenset({"parallelism"})
 #: What every recipe has from conf/base.yaml.
 _BASE = ("run", "store", "seed", "device", "precision", "lifecycle")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -133,9 +136,9 @@ class _Reader:
         referred = nodes.references(self.cfg)
         for key in map(str, self.cfg):
             typed = nodes.class_of(self.cfg._get_node(key))
-            if key in ROOT or key in referred or (typed is not None and issubclass(typed, StageConfig)):
+            if key in ROOT or key in COMMON or key in referred or (typed is not None and issubclass(typed, StageConfig)):
                 continue
-            words = [*names, *ROOT, *referred]
+            words = [*names, *ROOT, *COMMON, *referred]
             cause = "it is no setting, no stage, and nothing refers to it"
             self.problem(
                 f"{key} is set and never used", cause, table.close(key, words) or f"take {key} out of the recipe"
@@ -147,7 +150,7 @@ class _Reader:
         node = self.node(name)
         kind = nodes.class_of(node)
         if kind is None or not issubclass(kind, StageConfig) or node._is_interpolation() or node._is_none():
-            others = [str(key) for key in self.cfg if key not in ROOT and str(key) != name]
+            others = [str(key) for key in self.cfg if key not in ROOT | COMMON and str(key) != name]
             self.problems.append(in_place_of_stage(name, node, others))
             return None
         assert isinstance(node, DictConfig)
@@ -184,6 +187,9 @@ class _Reader:
         if spec.metadata["many"]:
             return self.many(where, spec.name, seam, value, optional=spec.metadata["optional"])
         if value is None or (not isinstance(value, DictConfig) and value._value() is None):
+            if seam in COMMON and self.node(seam) is not None:
+                part = self.part(seam, spec.name, seam, self.node(seam), execution=spec.metadata["execution"])
+                return [part] if part else []
             if not spec.metadata["optional"]:
                 choice = f"{seam}@{where}=NAME, of {', '.join(part_names(seam))}"
                 self.problem(f"{where} is empty", f"the stage needs one {seam}", choice)
@@ -287,7 +293,8 @@ class _Reader:
                 self.problem(f"{where}={name}", "that stage is not among `stages`", remedy)
             elif self.makes(name) not in kinds:
                 cause = f"that stage makes a {self.makes(name)} artifact; {' or '.join(kinds)} is read here"
-                self.problem(f"{where}={name}", cause, choice or f"{where}=STAGE")
+                # No "did you mean": the name is a stage's and spelt well.
+                self.problem(f"{where}={name}", cause, f"{where}={fits[-1] if fits else 'STAGE'}")
         return tuple(name for name in names if name in before)
 
     def makes(self, stage: str) -> str:
@@ -373,5 +380,6 @@ def read(cfg: DictConfig, name: str) -> Recipe:
     )
     reader.checks(recipe)
     if reader.problems:
-        raise UserError(reader.problems)
+        # A part that serves several stages says the same of each of them.
+        raise UserError(list(dict.fromkeys(reader.problems)))
     return recipe

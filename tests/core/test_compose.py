@@ -49,7 +49,7 @@ def test_recipe_that_is_not_there(folder: Path) -> None:
         ["run", "mine.yaml", "pretrain.steps=many", "--dry-run"],
         ["run", "mine.yaml", "optimizer@pretrain.optimizer=adam", "--multirun"],
         ["run", "mine.yaml", "pretrain.steps", "--cfg", "job"],
-        ["run", "mine.yaml", "pretrain.data=corpus", "--dry-run"],
+        ["run", "mine.yaml", "pretrain.data=tokenizer", "--dry-run"],
         ["run", "mine.yaml", "pretrain.optimizer.lr=-1", "--dry-run"],
         ["explain", "mine.yaml", "pretrain.optimizer.lrr"],
     ],

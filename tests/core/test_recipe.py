@@ -115,8 +115,8 @@ WRONG = [
           cause="not among `stages`", remedy="add it to stages"),
     Wrong("an input misspelt", ("pretrain.data=tokns",), fact="pretrain.data=tokns", cause="not among `stages`",
           remedy="did you mean tokens?"),
-    Wrong("an input of the wrong kind", ("pretrain.data=corpus",), fact="pretrain.data=corpus",
-          cause="that stage makes a corpus", remedy="pretrain.data=tokens"),
+    Wrong("an input of the wrong kind", ("pretrain.data=tokenizer",), fact="pretrain.data=tokenizer",
+          cause="that stage makes a tokenizer", remedy="pretrain.data=tokens"),
     Wrong("an optional input that is not there", ("pretrain.model=base_model",), fact="pretrain.model=base_model",
           remedy="pretrain.model=null"),
     Wrong("a stage's own output", ("pretrain.model=pretrain",), fact="pretrain.model=pretrain",
@@ -211,9 +211,24 @@ def test_parts_in_their_places(typed: Recipe) -> None:
 
 def test_inputs_and_what_lies_upstream(typed: Recipe) -> None:
     assert typed.stage("tokens").inputs == {"corpus": ("corpus",), "tokenizer": ("tokenizer",)}
-    assert typed.stage("pretrain").inputs == {"data": ("tokens",), "model": ()}
+    assert typed.stage("pretrain").inputs == {"data": ("tokens",), "tokenizer": (), "reference": (), "model": ()}
     assert [stage.name for stage in typed.upstream("pretrain")] == ["tokens", "corpus", "tokenizer"]
     assert typed.upstream("corpus") == []
+
+
+def test_one_layout_for_all_stages_that_name_none(folder: Path) -> None:
+    """base brings the root's part; a stage's own goes first, and a problem of the common one is said once."""
+    common = RECIPE.replace("  - parallelism@pretrain.parallelism: single\n", "")
+    (folder / "mine.yaml").write_text(common)
+    typed = composed(folder / "mine.yaml", "parallelism.threads=3")
+    assert [(part.path, part.config.threads) for part in typed.stage("pretrain").parts if part.seam == "parallelism"] == [
+        ("parallelism", 3)
+    ]
+    (folder / "mine.yaml").write_text(RECIPE)
+    typed = composed(folder / "mine.yaml", "parallelism.threads=3", "pretrain.parallelism.threads=2")
+    assert [(part.path, part.config.threads) for part in typed.stage("pretrain").parts if part.seam == "parallelism"] == [
+        ("pretrain.parallelism", 2)
+    ]
 
 
 def test_root(typed: Recipe) -> None:
@@ -266,7 +281,7 @@ def test_two_stages_of_one_kind(folder: Path) -> None:
     ).replace("tokens, pretrain]", "tokens, pretrain, more]")  # fmt: skip
     (folder / "mine.yaml").write_text(second + "more: {steps: 10, model: pretrain}\n")
     typed = composed(folder / "mine.yaml")
-    assert typed.stage("more").inputs == {"data": ("tokens",), "model": ("pretrain",)}
+    assert typed.stage("more").inputs == {"data": ("tokens",), "tokenizer": (), "reference": (), "model": ("pretrain",)}
     assert typed.stage("more").config is not typed.stage("pretrain").config
     assert [stage.name for stage in typed.upstream("more")] == ["tokens", "pretrain", "corpus", "tokenizer"]
 
