@@ -148,9 +148,15 @@ def _charts(stage: str, metrics: Metrics, facts: Facts) -> Iterator[tuple[curves
             marks = list(_compressors(stage, facts))
         yield curves.Chart(f"{stage}-{name}", title, unit, lines, marks, **style), told
     known = {name for name, *_ in KNOWN} | DRAWN_ELSEWHERE
-    for name in sorted(set(metrics.values) - known):
-        line = curves.Line("training", metrics.points(name))
-        yield curves.Chart(f"{stage}-{name}", name, name, [line], log=True), "highest"
+    others = sorted(set(metrics.values) - known)
+    for name in others:
+        if name.startswith("val_") and name.removeprefix("val_") in others:
+            continue  # drawn beside its namesake of the training rows
+        lines = [curves.Line("training", metrics.points(name))]
+        if f"val_{name}" in others:
+            held_out = metrics.points(f"val_{name}")
+            lines.append(curves.Line("held-out", held_out, style="b", raw=False, dots=True))
+        yield curves.Chart(f"{stage}-{name}", name, name, lines, log=True), "highest"
 
 
 def _compressors(stage: str, facts: Facts) -> Iterator[tuple[str, float]]:
