@@ -28,7 +28,17 @@ from tokenizers import Tokenizer
 
 from lmgraft.errors import Problem, UserError
 
-__all__ = ["CONFIG", "FILE", "SavedTokenizer", "copy", "library_threads", "load", "pieces", "verify"]
+__all__ = [
+    "CONFIG",
+    "FILE",
+    "SavedTokenizer",
+    "copy",
+    "library_threads",
+    "load",
+    "pieces",
+    "set_chat_template",
+    "verify",
+]
 
 FILE = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
@@ -81,7 +91,14 @@ def library_threads() -> Iterator[None]:
 class SavedTokenizer:
     """A tokenizer read from its files; satisfies :class:`lmgraft.seams.tokenizer.TextTokenizer`."""
 
-    def __init__(self, tokenizer: Tokenizer, content: dict[str, Any], end_id: int, pad_id: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        content: dict[str, Any],
+        end_id: int,
+        pad_id: int,
+        chat_template: str | None = None,
+    ) -> None:
         tokenizer.encode_special_tokens = True
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -89,6 +106,7 @@ class SavedTokenizer:
         self._content = content
         self._end_id = end_id
         self._pad_id = pad_id
+        self._chat_template = chat_template
         self._cuttable = _is_gpt2(content)
         self._vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
@@ -104,6 +122,11 @@ class SavedTokenizer:
     @property
     def pad_id(self) -> int:
         return self._pad_id
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja source in ``tokenizer_config.json``, which models tuned on chats carry."""
+        return self._chat_template
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, no special tokens added and none recognised in the text."""
@@ -199,7 +222,8 @@ def load(folder: Path) -> SavedTokenizer:
         fact = f"{folder / CONFIG}: pad_token and eos_token are both {_content(config['eos_token'])!r}"
         cause = "padding is masked, so a model could never learn to end"
         raise UserError(Problem(fact, cause, "give the tokenizer a padding token of its own"))
-    return SavedTokenizer(tokenizer, content, end_id, pad_id)
+    template = config.get("chat_template")
+    return SavedTokenizer(tokenizer, content, end_id, pad_id, template if isinstance(template, str) else None)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -235,6 +259,18 @@ def copy(folder: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name in (FILE, CONFIG):
         shutil.copyfile(folder / name, out / name)
+
+
+def set_chat_template(folder: Path, template: str) -> None:
+    """Writes the template into ``tokenizer_config.json``, where transformers and llama.cpp's converter look for it.
+
+    Templates here begin with ``bos_token``; that is the end token, as in GPT-2, and is named too where nothing is.
+    """
+    path = folder / CONFIG
+    config = _json(path)
+    config["chat_template"] = template
+    config.setdefault("bos_token", config["eos_token"])
+    path.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def verify(folder: Path) -> list[str]:

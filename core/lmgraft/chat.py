@@ -1,0 +1,185 @@
+"""Chats as tokens: templates, what a model is given to answer, and which tokens of a conversation are answers.
+
+A template is the Jinja source that transformers keeps as a tokenizer's ``chat_template``, rendered in the same sandbox
+with the same switches, so a model tuned here is prompted the same way everywhere else. Two things differ:
+
+- The marks ``bos_token`` and ``eos_token`` become the end token *by id*. They are rendered as private characters that
+  no text can hold, so a message that spells ``<|endoftext|>`` stays text and ends nothing.
+- An answer and what stands before it are encoded apart. So a model that is asked sees the very ids that it was trained
+  on, whatever the tokenizer would have merged across that border.
+
+A template may come from a stranger with his model: it is rendered in a sandbox without attributes of Python objects,
+and messages are data to it, never source.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from lmgraft.errors import Problem, UserError
+from lmgraft.seams.tokenizer import TextTokenizer
+
+__all__ = ["TEMPLATES", "Messages", "encode_chat", "encode_prompt", "render", "source"]
+
+Messages = Sequence[Mapping[str, Any]]
+
+#: Upstage's SOLAR 10.7B Instruct: https://huggingface.co/upstage/SOLAR-10.7B-Instruct-v1.0
+_SOLAR = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{{ '### System:\\n' + message['content'] + '\\n\\n' }}"
+    "{% elif message['role'] == 'user' %}{{ '### User:\\n' + message['content'] + '\\n\\n' }}"
+    "{% elif message['role'] == 'assistant' %}{{ '### Assistant:\\n' + message['content'] + eos_token }}"
+    "{% if not loop.last %}{{ '\\n\\n' }}{% endif %}"
+    "{% else %}{{ raise_exception('a message of the role ' + message['role']) }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '### Assistant:\\n' }}{% endif %}"
+)
+#: Taori et al. 2023, Stanford Alpaca: the instruction's heading and the response's, without the preamble.
+_ALPACA = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{{ message['content'] + '\\n\\n' }}"
+    "{% elif message['role'] == 'user' %}{{ '### Instruction:\\n' + message['content'] + '\\n\\n' }}"
+    "{% elif message['role'] == 'assistant' %}{{ '### Response:\\n' + message['content'] + eos_token }}"
+    "{% if not loop.last %}{{ '\\n\\n' }}{% endif %}"
+    "{% else %}{{ raise_exception('a message of the role ' + message['role']) }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '### Response:\\n' }}{% endif %}"
+)
+#: OpenAI's ChatML. Its marks are plain text here, and the end token closes an answer: a tokenizer that was not trained
+#: with these marks as special tokens has no ids for them.
+_CHATML = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '<|im_end|>' }}{% endif %}"
+    "{% if not loop.last or add_generation_prompt %}{{ '\\n' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+TEMPLATES: Mapping[str, str] = {"solar": _SOLAR, "alpaca": _ALPACA, "chatml": _CHATML}
+"""Name -> Jinja source."""
+
+#: Stands for the end token in rendered text. Unicode keeps this character unassigned for ever, and a text that holds it
+#: is refused, so it can only come from the template.
+MARK = "\ufdd0"
+
+
+def source(name_or_jinja: str) -> str:
+    """A template's name as its source; anything that holds a brace is a source itself.
+
+    :raises UserError: no template of that name, or a source that is no Jinja.
+    """
+    if "{" not in name_or_jinja:
+        if name_or_jinja not in TEMPLATES:
+            cause = f"templates are {', '.join(TEMPLATES)}, or the Jinja source of one"
+            raise UserError(Problem(f"there is no chat template {name_or_jinja!r}", cause, "template=solar"))
+        return TEMPLATES[name_or_jinja]
+    _compiled(name_or_jinja)
+    return name_or_jinja
+
+
+def encode_prompt(messages: Messages, tokenizer: TextTokenizer, template: str) -> list[int]:
+    """The ids after which the model is to answer: the conversation so far and the opening of an answer.
+
+    ``template`` is a name or a source. :raises UserError: the template cannot render these messages.
+    """
+    pieces = [piece for piece, _ in _pieces(messages, template)]
+    if messages and messages[-1].get("role") != "assistant":
+        pieces.pop()  # what follows the last answer goes with the opening of the next one, as in training
+    text = render(messages, template, add_generation_prompt=True)
+    done = "".join(pieces)
+    return _encode([*pieces, text[len(done) :]] if text.startswith(done) else [text], tokenizer)
+
+
+def encode_chat(messages: Messages, tokenizer: TextTokenizer, template: str) -> tuple[list[int], list[float]]:
+    """(ids, weights): 1.0 on every id of an assistant's turn and on the end token that closes it, 0.0 elsewhere.
+
+    :raises UserError: the template cannot render these messages, or writes earlier turns anew when later ones come.
+    """
+    ids: list[int] = []
+    weights: list[float] = []
+    for piece, answer in _pieces(messages, template):
+        new = _encode([piece], tokenizer)
+        ids += new
+        weights += [1.0 if answer else 0.0] * len(new)
+    return ids, weights
+
+
+def render(messages: Messages, template: str, *, add_generation_prompt: bool = False) -> str:
+    """The conversation as text, :data:`MARK` where the template writes ``bos_token`` or ``eos_token``."""
+    import jinja2
+
+    for number, message in enumerate(messages, 1):
+        if MARK in str(message.get("content") or ""):
+            cause = (
+                "the character U+FDD0 is no text: Unicode leaves it unassigned, and the end token is marked by it here"
+            )
+            raise UserError(Problem(f"message {number} holds U+FDD0", cause, "take the character out"))
+    plain = [{**message, "content": message.get("content") or ""} for message in messages]
+    try:
+        text: str = _compiled(source(template)).render(
+            messages=plain, add_generation_prompt=add_generation_prompt, bos_token=MARK, eos_token=MARK, tools=None
+        )
+        return text
+    except (jinja2.TemplateError, TypeError, ValueError, RecursionError, OverflowError) as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise UserError(
+            Problem("the chat template cannot write this conversation", cause, "choose another: template=solar")
+        ) from error
+
+
+def _pieces(messages: Messages, template: str) -> list[tuple[str, bool]]:
+    """The whole conversation in order, cut at the borders of answers: (text, is it an answer)."""
+    found: list[tuple[str, bool]] = []
+    done = ""
+    for end in _answers(messages):
+        before = render(messages[:end], template, add_generation_prompt=True)
+        after = render(messages[: end + 1], template)
+        if not before.startswith(done) or not after.startswith(before):
+            cause = f"what it writes for {end + 1} messages does not begin with what it writes before the answer"
+            remedy = "choose a template that adds each turn at the end: template=solar"
+            raise UserError(Problem("the chat template rewrites earlier turns", cause, remedy))
+        # White space that the template puts after an answer's end token belongs to the next turn.
+        answer = after[len(before) :]
+        cut = answer.rfind(MARK) + 1
+        answer = answer[:cut] if cut and not answer[cut:].strip() else answer
+        found += [(before[len(done) :], False), (answer, True)]
+        done = before + answer
+    rest = render(messages, template)
+    if rest.startswith(done) and len(rest) > len(done):
+        found.append((rest[len(done) :], False))
+    return found
+
+
+def _answers(messages: Messages) -> Iterator[int]:
+    return (index for index, message in enumerate(messages) if message.get("role") == "assistant")
+
+
+def _encode(texts: Sequence[str], tokenizer: TextTokenizer) -> list[int]:
+    ids: list[int] = []
+    for text in texts:
+        for number, part in enumerate(text.split(MARK)):
+            if number:
+                ids.append(tokenizer.end_id)
+            if part:
+                ids += tokenizer.encode_batch([part])[0]
+    return ids
+
+
+@lru_cache(maxsize=32)
+def _compiled(text: str) -> Any:
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
+    environment.globals["raise_exception"] = raise_exception
+    try:
+        return environment.from_string(text)
+    except jinja2.TemplateError as error:
+        raise UserError(
+            Problem("the chat template is no Jinja source", str(error), "choose another: template=solar")
+        ) from error
