@@ -136,7 +136,12 @@ class _Reader:
         referred = nodes.references(self.cfg)
         for key in map(str, self.cfg):
             typed = nodes.class_of(self.cfg._get_node(key))
-            if key in ROOT or key in COMMON or key in referred or (typed is not None and issubclass(typed, StageConfig)):
+            if (
+                key in ROOT
+                or key in COMMON
+                or key in referred
+                or (typed is not None and issubclass(typed, StageConfig))
+            ):
                 continue
             words = [*names, *ROOT, *COMMON, *referred]
             cause = "it is no setting, no stage, and nothing refers to it"

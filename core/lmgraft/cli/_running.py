@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +44,22 @@ def single(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:
     if flags.get("dry_run"):
         return _forecast(runner, typed, console)
     folder = typed.run_dir or default_run_dir(ref.name)
-    data = runner.run(folder)
+    with _ranks(runner):
+        data = runner.run(folder)
     console.line()
     score_table(console, data)
     _samples(folder)
     _next(recipe, folder, data)
     return 0
+
+
+def _ranks(runner: Runner) -> AbstractContextManager[None]:
+    """Under torchrun the other ranks wait for this one."""
+    if "WORLD_SIZE" not in os.environ:
+        return nullcontext()
+    from lmgraft.training import joining
+
+    return joining.leading(runner.store.root) if joining.joined() else nullcontext()
 
 
 def _forecast(runner: Runner, typed: Recipe, console: Console) -> int:

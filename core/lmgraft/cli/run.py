@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -54,6 +55,10 @@ def run(recipe: str, overrides: tuple[str, ...], **flags: Any) -> int:
         raise click.UsageError("--package and --resolve say what --cfg prints: --cfg job --package pretrain")
     if flags["cfg"] or flags["info"] or flags["hydra_help"]:
         return _running.look(recipe, list(overrides), flags)
+    if "WORLD_SIZE" in os.environ:  # else torch need not be looked at
+        from lmgraft.cli import _joined
+
+        return _joined.run(recipe, list(overrides), flags)
     if flags["multirun"]:
         from lmgraft.cli import _sweep
 

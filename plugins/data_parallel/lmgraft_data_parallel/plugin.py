@@ -25,6 +25,11 @@ class SingleConfig(ComponentConfig):
             yield f"threads is {self.threads}; it must be at least 1, or null for torch's own choice"
 
 
+@dataclass
+class DDPConfig(ComponentConfig):
+    """Under way."""
+
+
 @hookimpl
 def lmgraft_parallelism() -> list[Component[Parallelism]]:
     return [
@@ -33,5 +38,11 @@ def lmgraft_parallelism() -> list[Component[Parallelism]]:
             target="lmgraft_data_parallel.single:Single",
             config=SingleConfig,
             summary="One process on one device: CPU, CUDA or Apple's MPS",
-        )
+        ),
+        Component(
+            name="ddp",
+            target="lmgraft_data_parallel.ddp:DDP",
+            config=DDPConfig,
+            summary="A replica on every rank, gradients summed over them",
+        ),
     ]

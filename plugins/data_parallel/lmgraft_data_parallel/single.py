@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-import torch
 from lmgraft.seams.parallelism import Engine, EnginePlan
+from lmgraft.training.settings import repeatable
 
 from lmgraft_data_parallel.engine import SingleEngine
 from lmgraft_data_parallel.memory import keep_mapped
@@ -23,31 +22,6 @@ class Single:
 
     def launch(self, work: Callable[[Callable[[EnginePlan], Engine]], None]) -> None:
         """Calls ``work`` in this process; its errors pass through. Torch's settings are put back afterwards."""
-        with _settings(self._config.threads):
+        keep_mapped()
+        with repeatable(self._config.threads):
             work(SingleEngine)
-
-
-@contextmanager
-def _settings(threads: int | None) -> Iterator[None]:
-    """Deterministic kernels wherever torch has them, and a fixed number of threads.
-
-    Torch's further habit of filling fresh memory with NaN under deterministic algorithms finds bugs and costs time; a
-    module that reads what it never wrote is not ours to find here.
-    """
-    before = (
-        torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
-    )
-    if threads is not None:
-        torch.set_num_threads(threads)
-    keep_mapped()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1], warn_only=before[2])
-        torch.utils.deterministic.fill_uninitialized_memory = before[3]  # type: ignore[attr-defined]

@@ -77,6 +77,11 @@ class LlamaConfig(ComponentConfig):
         return None if values is None else cls(**{**values, "norm": Norm(values["norm"])})
 
 
+@dataclass
+class Gpt2Config(ComponentConfig):
+    """Under way."""
+
+
 @hookimpl
 def lmgraft_architecture() -> list[Component[Any]]:
     return [
@@ -85,5 +90,11 @@ def lmgraft_architecture() -> list[Component[Any]]:
             target="lmgraft_decoders.architecture:Llama",
             config=LlamaConfig,
             summary="Llama decoder: RoPE, RMSNorm, SwiGLU, grouped-query attention",
-        )
+        ),
+        Component(
+            name="gpt2",
+            target="lmgraft_decoders.architecture:Gpt2",
+            config=Gpt2Config,
+            summary="GPT-2 decoder: learned positions, LayerNorm, GELU",
+        ),
     ]

@@ -1,0 +1,27 @@
+"""``lmgraft run`` under torchrun or SLURM: rank 0 runs the recipe, the others do their part when it calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lmgraft.errors import Problem, UserError
+
+__all__ = ["run"]
+
+
+def run(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:
+    from lmgraft.cli import _running, _sweep
+    from lmgraft.training import joining
+
+    if not joining.joined():
+        return (
+            _sweep.sweep(recipe, overrides, flags) if flags["multirun"] else _running.single(recipe, overrides, flags)
+        )
+    if flags["multirun"]:
+        cause = "the ranks of one job step one model together, and a sweep is many models"
+        remedy = "start the sweep without torchrun (hydra/launcher=submitit for a cluster), or run one job at a time"
+        raise UserError(Problem("--multirun inside torchrun", cause, remedy))
+    if joining.rank() > 0:
+        return 0 if flags["dry_run"] else joining.follow()
+    return _running.single(recipe, overrides, flags)
