@@ -102,18 +102,25 @@ class _Loop:
         self.events.begin(self.step)
         if self.step == 0:
             self._validate()
-        try:
-            while self.step < self.plan.steps:
-                self.events.alive()
-                self._step()
-                if self._due(self.plan.validate_every):
-                    self._validate()
-                if self._save_due():
-                    self._save()
-        except Stopped:
-            self._save()
-            raise
+        while self.step < self.plan.steps:
+            self._pause()
+            self._step()
+            if self._due(self.plan.validate_every):
+                self._validate()
         self._save()
+
+    def _pause(self) -> None:
+        """Saves where it is time to, and stops where somebody said so; all ranks at one step, whoever's clock it was."""
+        stopped: Stopped | None = None
+        try:
+            self.events.alive()
+        except Stopped as error:
+            stopped = error
+        if not self.engine.agree(stopped is not None or self._save_due()):
+            return
+        self._save()
+        if self.engine.agree(stopped is not None):
+            raise stopped or Stopped("stopped on a signal; the checkpoint is saved")
 
     def _step(self) -> None:
         plan, begin = self.plan, time.perf_counter()
@@ -158,6 +165,8 @@ class _Loop:
             self.events.row({"step": self.step} | self.validation.run(self.engine))
 
     def _save_due(self) -> bool:
+        if self.saved == self.step:
+            return False
         if self.plan.checkpoint_every:
             return self.step % self.plan.checkpoint_every == 0
         return time.monotonic() - self.saved_at >= max(CADENCE, self.save_seconds / SHARE)
