@@ -34,7 +34,8 @@ def save(optimizer: torch.optim.Optimizer, names: Mapping[torch.Tensor, str], pa
                 numbers.append(name)
             elif value is not None:
                 raise Fault(f"{type(optimizer).__name__} keeps a {type(value).__name__} as {key}; it cannot be saved")
-    save_file(tensors, path, metadata={"format": "pt", "numbers": json.dumps(sorted(numbers))})
+    # One entry only: the library writes several in an order of chance, and two checkpoints would differ in their bytes.
+    save_file(tensors, path, metadata={"numbers": json.dumps(sorted(numbers))})
 
 
 def load(optimizer: torch.optim.Optimizer, names: Mapping[torch.Tensor, str], path: Path) -> None:

@@ -203,7 +203,7 @@ def process_group(store: Any, rank: int, ranks: int, device: str, threads: int |
 
     if device == "cuda":
         torch.cuda.set_device(local_rank())
-    backend = "nccl" if device == "cuda" else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=PATIENCE)
     with repeatable(threads):
         yield

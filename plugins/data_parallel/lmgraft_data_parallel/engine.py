@@ -1,5 +1,10 @@
 """The engine: builds the model, steps it, saves it. Weights, gradients and optimizer state are float32.
 
+Alone or as one of several replicas: each reads its share of the batch, and what is summed over microbatches is then
+summed over replicas too (totals before the passes, gradients and statistics after them). Since terms are sums that are
+divided by the totals of the whole batch, the sum of gradients is the gradient, and no replica needs as many
+microbatches as another.
+
 With ``bfloat16`` the forward pass runs under ``torch.autocast``: products in bfloat16, sums, norms and the loss in
 float32, as mixed precision is usually meant (Micikevicius et al. 2018, arXiv:1710.03740; bfloat16's range makes their
 loss scaling unnecessary).
@@ -25,6 +30,8 @@ from lmgraft.training.handle import Handle
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from lmgraft_data_parallel.replicas import Alone, Replicas
+
 __all__ = ["SingleEngine"]
 
 MODEL = "model.safetensors"
@@ -34,11 +41,9 @@ OPTIMIZER = "optimizer.safetensors"
 class SingleEngine:
     """Implements :class:`lmgraft.seams.parallelism.Engine` for one process and one device."""
 
-    main = True
-    data = (0, 1)
-
-    def __init__(self, plan: EnginePlan) -> None:
+    def __init__(self, plan: EnginePlan, replicas: Replicas | None = None) -> None:
         _check_device(plan.device)
+        self._replicas = replicas or Alone()
         self._plan = plan
         self._device = torch.device(plan.device)
         self._module = _started(plan)
@@ -53,6 +58,14 @@ class SingleEngine:
             roles = plan.architecture.role
             self._optimizer = plan.optimizer.build([(name, parameter, roles(name)) for name, parameter in named])
 
+    @property
+    def data(self) -> tuple[int, int]:
+        return self._replicas.rank, self._replicas.size
+
+    @property
+    def main(self) -> bool:
+        return self._replicas.rank == 0
+
     # --- stepping -------------------------------------------------------------------------------------------------
 
     def forward_backward(self, microbatches: Sequence[Batch]) -> StepStats:
@@ -61,27 +74,31 @@ class SingleEngine:
         assert objective is not None, "an engine without an objective only scores and generates"
         self._module.train()
         batches = [_to(batch, self._device) for batch in microbatches]
-        totals = _totals(objective, batches)
+        totals = _totals(objective, batches, self._replicas)
         shared = self._prepare(objective, batches)
         losses: list[torch.Tensor] = []
-        sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        passes = self._replicas.sums({"": float(len(batches))})[""]
+        sums: dict[str, float] = defaultdict(float)
         for batch in batches:
             with self._autocast():
                 out = self._run(batch, objective.asks)
             loss = objective.loss(out, batch, shared)
             parts = [term / totals[name] for name, term in loss.terms.items()]
-            parts += [extra / len(batches) for extra in out.model_losses.values()]
+            parts += [extra / passes for extra in out.model_losses.values()]
             value = torch.stack([part.float() for part in parts]).sum()
             value.backward()  # type: ignore[no-untyped-call]
             losses.append(value.detach())
             for name, (amount, count) in loss.metrics.items():
-                sums[name][0] += amount
-                sums[name][1] += count
+                sums[f"sum {name}"] += amount
+                sums[f"count {name}"] += count
+        self._replicas.add_up(self._parameters)
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
         # One wait for the device a step, for both figures.
         total, self._norm = torch.stack([torch.stack(losses).sum(), norm.float().to(self._device)]).tolist()
-        metrics = {name: amount / count for name, (amount, count) in sums.items() if count}
-        return StepStats(loss=total, grad_norm=self._norm, metrics=metrics)
+        sums = self._replicas.sums({"loss": total, **sums})
+        names = [name.removeprefix("count ") for name, count in sums.items() if name.startswith("count ") and count]
+        metrics = {name: sums[f"sum {name}"] / sums[f"count {name}"] for name in sorted(names)}
+        return StepStats(loss=sums["loss"], grad_norm=self._norm, metrics=metrics)
 
     def apply(self, lr: float) -> None:
         assert self._optimizer is not None, "an engine without an optimizer does not step"
@@ -99,7 +116,11 @@ class SingleEngine:
         self._norm = None
 
     def agree(self, flag: bool) -> bool:
-        return flag
+        return self._replicas.sums({"": float(flag)})[""] > 0
+
+    def gradients(self) -> Mapping[str, torch.Tensor]:
+        """Canonical name -> gradient of the whole batch, unclipped; between ``forward_backward`` and ``apply``."""
+        return {name: p.grad for name, p in self._module.named_parameters() if p.grad is not None}
 
     def _prepare(self, objective: Objective, batches: Sequence[Batch]) -> Mapping[str, Any]:
         """Sums over the whole batch that an objective needs before its loss (KTO's KL); most need none."""
@@ -113,7 +134,7 @@ class SingleEngine:
                     out = self._run(batch, objective.asks)
                 for name, amount in prepare(out, batch).items():
                     shared[name] = shared[name] + amount if name in shared else amount
-        return shared
+        return self._replicas.shared(shared)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
@@ -134,6 +155,12 @@ class SingleEngine:
     # --- files ----------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
+        """All replicas hold everything: the main one writes, the others wait until it has."""
+        if self.main:
+            self._write(folder)
+        self._replicas.sums({"": 0.0})
+
+    def _write(self, folder: Path) -> None:
         state = {name: tensor.cpu().contiguous() for name, tensor in weights.canonical(self._module).items()}
         save_file(state, folder / MODEL, metadata={"format": "pt"})
         if self._optimizer is not None:
@@ -152,6 +179,8 @@ class SingleEngine:
             optimizer_state.load(self._optimizer, self._names(), folder / OPTIMIZER)
 
     def export(self, folder: Path) -> None:
+        if not self.main:
+            return
         config = self._plan.architecture.hub_config(self._plan.vocab_size)
         checkpoint.write(folder, weights.canonical(self._module), config)
 
@@ -172,13 +201,13 @@ class SingleEngine:
         return nullcontext()
 
 
-def _totals(objective: Objective, batches: Sequence[Batch]) -> Mapping[str, float]:
+def _totals(objective: Objective, batches: Sequence[Batch], replicas: Replicas) -> Mapping[str, float]:
     totals: dict[str, float] = defaultdict(float)
     for batch in batches:
         for name, amount in objective.normalizers(batch).items():
             totals[name] += amount
     # A total of 0 means that there is nothing to predict: the sum is 0 too, and 0 / 0 must not become a step.
-    return {name: total or 1.0 for name, total in totals.items()}
+    return {name: total or 1.0 for name, total in replicas.sums(totals).items()}
 
 
 def _started(plan: EnginePlan) -> nn.Module:

@@ -1,15 +1,20 @@
-"""The parallelism ``single``: one process, one device. Light: nothing heavy is imported here."""
+"""The layouts ``single`` and ``ddp``: one replica of the model, or one on every rank. Nothing heavy is imported."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lmgraft.component import Component, ComponentConfig, execution
+from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
 from lmgraft.seams.parallelism import Parallelism
 
-__all__ = ["SingleConfig", "lmgraft_parallelism"]
+if TYPE_CHECKING:
+    from lmgraft.recipe import Recipe
+
+__all__ = ["DDPConfig", "SingleConfig", "lmgraft_parallelism"]
 
 
 @dataclass
@@ -27,7 +32,30 @@ class SingleConfig(ComponentConfig):
 
 @dataclass
 class DDPConfig(ComponentConfig):
-    """Under way."""
+    """Settings of the parallelism ``ddp``."""
+
+    ranks: int | None = execution(None)
+    """Replicas; null takes one for each GPU, all processes of a torchrun job, or 2 on processors."""
+    threads: int | None = execution(None)
+    """Processor threads of a tensor operation in each rank; null shares the cores out."""
+
+    def check(self) -> Iterator[str]:
+        if self.ranks is not None and self.ranks < 1:
+            yield f"ranks is {self.ranks}; it must be at least 1, or null"
+        if self.threads is not None and self.threads < 1:
+            yield f"threads is {self.threads}; it must be at least 1, or null"
+
+    def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
+        batch = getattr(recipe.stage(stage).config, "batch", None)
+        if self.ranks is not None and isinstance(batch, int) and batch < self.ranks:
+            yield Problem(
+                f"{stage}.batch={batch} is less than parallelism ddp's ranks={self.ranks}",
+                "every rank reads its share of the batch, and some would read nothing",
+                f"{stage}.batch={self.ranks} or more, or fewer ranks",
+            )
+        if recipe.device == "mps":
+            cause = "Apple's MPS is one device, and torch has no collectives for it"
+            yield Problem(f"parallelism ddp of {stage} on device=mps", cause, "parallelism=single, or device=cpu")
 
 
 @hookimpl
