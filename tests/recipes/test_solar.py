@@ -1,0 +1,113 @@
+"""The recipe ``solar`` in the smallest: every stage runs, the models stand in one table, a sweep shares all but the end.
+Its real figures are the README's business."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from lmgraft.artifacts import checkpoint
+from tiny_recipe import rows_of, run_json, statuses
+
+pytestmark = pytest.mark.slow
+
+STAGES = [
+    "corpus", "tokenizer", "tokens", "pretrain", "upscale", "continued", "instructions", "sft", "pairs", "reference",
+    "dpo", "evaluate",
+]  # fmt: skip
+MODELS = ["pretrain", "upscale", "continued", "sft", "dpo"]
+
+SMALL = [
+    "size.vocab_size=400", "size.layers=6", "size.drop=2", "size.upscaled_layers=8", "size.hidden=32", "size.heads=2",
+    "size.kv_heads=1", "size.mlp=64", "size.context=128", "size.corpus_bytes=300_000", "size.validation_bytes=20_000",
+    "size.instructions=300", "size.pairs=120", "corpus.workers=1", "instructions.workers=1", "pairs.workers=1",
+    "size.pretrain.steps=6", "size.continued.steps=4", "size.sft.steps=4", "size.dpo.steps=3",
+    "size.pretrain.batch=2", "size.continued.batch=2", "size.sft.batch=4", "size.dpo.batch=4",
+    "evaluate.limit=8", "evaluate.sample.max_new_tokens=4", "parallelism.threads=1",
+]  # fmt: skip
+
+
+def lmgraft(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LMGRAFT_CACHE": str(folder / "cache")}
+    command = [sys.executable, "-m", "lmgraft", *args]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("solar")
+    said = lmgraft(folder, "run", "solar", "run.dir=run", *SMALL).stdout
+    return folder / "run", said
+
+
+def test_every_stage_runs_once_in_order(ran: tuple[Path, str]) -> None:
+    assert statuses(ran[0]) == dict.fromkeys(STAGES, "ran")
+    assert list(statuses(ran[0])) == STAGES
+
+
+def test_depth_up_scaling_gives_what_the_next_stage_trains(ran: tuple[Path, str]) -> None:
+    stages = ran[0] / "stages"
+    layers = {name: checkpoint.read_config(stages / name)["num_hidden_layers"] for name in MODELS}
+    assert layers == {"pretrain": 6, "upscale": 8, "continued": 8, "sft": 8, "dpo": 8}
+
+
+def test_every_model_stands_in_one_table(ran: tuple[Path, str]) -> None:
+    scores = run_json(ran[0])["scores"]
+    perplexity = {row["stage"] for row in scores if row["name"] == "bits_per_byte"}
+    assert perplexity == set(MODELS)
+    assert {row["stage"] for row in scores if row["evaluator"] == "preference" and not row["reference"]} == set(MODELS)
+
+
+def test_the_report_tells_of_the_merge(ran: tuple[Path, str]) -> None:
+    page = (ran[0] / "report.html").read_text(encoding="utf-8")
+    assert 'id="merges"' in page
+    first = next(
+        row["val_bits_per_byte"] for row in rows_of(ran[0]) if row["stage"] == "continued" and row["step"] == 0
+    )
+    assert f"{first:.4f}" in page
+
+
+def test_dpo_starts_at_ln_2(ran: tuple[Path, str]) -> None:
+    losses = [row["loss"] for row in rows_of(ran[0]) if row["stage"] == "dpo" and "loss" in row]
+    # The reference is this very model; bfloat16 passes over other microbatches may differ in the third digit.
+    assert losses[0] == pytest.approx(0.693147, abs=5e-3)
+
+
+def test_the_tuned_models_carry_their_chat_template(ran: tuple[Path, str]) -> None:
+    from lmgraft.artifacts import tokenizer
+
+    templates = {name: tokenizer.load(ran[0] / "stages" / name).chat_template for name in MODELS}
+    assert templates["pretrain"] is None
+    assert templates["sft"]
+    assert templates["dpo"] == templates["sft"]
+    said = lmgraft(ran[0].parent, "generate", "run", "Spell the word cat.", "--max-new-tokens", "4", "--device", "cpu")
+    assert said.stdout
+
+
+@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")], ids=["", "joblib"])
+def test_four_betas_cost_one_of_everything_before_dpo(launcher: tuple[str, ...], tmp_path: Path) -> None:
+    sweep = ("--multirun", "dpo.objective.beta=0.05,0.1,0.2,0.4", "run.dir=sweep", *launcher)
+    lmgraft(tmp_path, "run", "solar", *SMALL, *sweep)
+    jobs = sorted((tmp_path / "sweep").glob("*/run.json"))
+    assert len(jobs) == 4
+    ran = Counter(name for job in jobs for name, status in statuses(job.parent).items() if status == "ran")
+    once = {name: 1 for name in STAGES if name not in ("dpo", "evaluate")}
+    assert ran == {**once, "dpo": 4, "evaluate": 4}
+
+
+def test_the_big_one_composes_and_passes_every_check(tmp_path: Path) -> None:
+    layout = (
+        "size=7b",
+        "parallelism=megatron",
+        "parallelism.tensor=4",
+        "parallelism.pipeline=2",
+        "parallelism.ranks=16",
+    )
+    said = lmgraft(tmp_path, "run", "solar", *layout, "--dry-run")
+    assert "would run" in said.stdout
