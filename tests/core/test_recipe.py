@@ -221,14 +221,14 @@ def test_one_layout_for_all_stages_that_name_none(folder: Path) -> None:
     common = RECIPE.replace("  - parallelism@pretrain.parallelism: single\n", "")
     (folder / "mine.yaml").write_text(common)
     typed = composed(folder / "mine.yaml", "parallelism.threads=3")
-    assert [(part.path, part.config.threads) for part in typed.stage("pretrain").parts if part.seam == "parallelism"] == [
-        ("parallelism", 3)
-    ]
+    assert [
+        (part.path, part.config.threads) for part in typed.stage("pretrain").parts if part.seam == "parallelism"
+    ] == [("parallelism", 3)]
     (folder / "mine.yaml").write_text(RECIPE)
     typed = composed(folder / "mine.yaml", "parallelism.threads=3", "pretrain.parallelism.threads=2")
-    assert [(part.path, part.config.threads) for part in typed.stage("pretrain").parts if part.seam == "parallelism"] == [
-        ("pretrain.parallelism", 2)
-    ]
+    assert [
+        (part.path, part.config.threads) for part in typed.stage("pretrain").parts if part.seam == "parallelism"
+    ] == [("pretrain.parallelism", 2)]
 
 
 def test_root(typed: Recipe) -> None:

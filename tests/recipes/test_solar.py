@@ -1,4 +1,4 @@
-"""The recipe ``solar`` in the smallest: every stage runs, the models stand in one table, a sweep shares all but the end.
+"""The recipe ``solar`` in the smallest: every stage runs, models stand in one table, a sweep shares all but the end.
 Its real figures are the README's business."""
 
 from __future__ import annotations
