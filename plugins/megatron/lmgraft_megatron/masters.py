@@ -1,0 +1,115 @@
+"""Float32 weights that the optimizer steps, one a canonical shard, and the gradients that come back to them.
+
+In float32 a shard that lies in one piece in Megatron's parameter *is* the master; queries, keys and values, which lie
+interleaved, and everything in bfloat16, are copies that are written back after a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from lmgraft_megatron.layout import Layout
+from lmgraft_megatron.shards import Shard
+from lmgraft_megatron.sharing import sum_over
+
+__all__ = ["Masters"]
+
+
+class Masters:
+    def __init__(self, shards: Sequence[Shard], layout: Layout) -> None:
+        self._layout = layout
+        self._pairs: list[tuple[Shard, nn.Parameter, bool]] = []
+        for shard in shards:
+            with torch.no_grad():
+                taken = shard.take(shard.parameter.data)
+                shares = taken.dtype == torch.float32 and _same_memory(taken, shard.parameter.data)
+                master = nn.Parameter(taken if shares else taken.float().clone())
+            self._pairs.append((shard, master, shares))
+        self._sums: dict[nn.Parameter, torch.Tensor] = {}
+        for parameter in {id(shard.parameter): shard.parameter for shard in shards}.values():
+            if parameter.dtype != torch.float32:
+                parameter.register_post_accumulate_grad_hook(self._add)
+
+    def items(self) -> Iterator[tuple[Shard, nn.Parameter]]:
+        for shard, master, _ in self._pairs:
+            yield shard, master
+
+    def unique(self) -> Iterator[tuple[Shard, nn.Parameter]]:
+        """Each canonical tensor once: without the last stage's second copy of a tied embedding."""
+        return ((shard, master) for shard, master in self.items() if not shard.duplicate)
+
+    def fill(self, wholes: Mapping[str, torch.Tensor]) -> None:
+        """Copies this rank's parts of whole canonical tensors, whatever their dtype; each is asked for once or twice."""
+        with torch.no_grad():
+            for shard, master in self.items():
+                master.copy_(shard.cut(wholes[shard.name]))
+        self.publish()
+
+    def publish(self) -> None:
+        """Writes the masters back into Megatron's parameters after a step."""
+        with torch.no_grad():
+            for shard, master, shares in self._pairs:
+                if not shares:
+                    shard.put(shard.parameter.data, master.data)
+
+    # --- gradients ------------------------------------------------------------------------------------------------
+
+    def collect(self, model: Any) -> None:
+        """Sums the gradients of a finished backward pass over all ranks that hold parts of them."""
+        layout = self._layout
+        own = {id(shard.parameter): shard.parameter for shard, _ in self.items()}
+        summed = {key: self._gradient(parameter) for key, parameter in own.items()}
+        if layout.sequence_parallel:
+            marked = [summed[key] for key, parameter in own.items() if getattr(parameter, "sequence_parallel", False)]
+            sum_over(marked, layout.groups.tp)
+        if model.share_embeddings_and_output_weights and layout.pipeline > 1 and (layout.first or layout.last):
+            shared = summed.get(id(model.shared_embedding_or_output_weight()))
+            if shared is not None:
+                sum_over([shared], layout.groups.embd)
+        sum_over(list(summed.values()), layout.groups.dp)
+        with torch.no_grad():
+            for shard, master in self.items():
+                master.grad = shard.take(summed[id(shard.parameter)])
+
+    def gradients(self) -> list[torch.Tensor]:
+        return [master.grad for _, master in self.items() if master.grad is not None]
+
+    def squares(self) -> float:
+        """Sum of the squared gradients that are this rank's to count: shared ones belong to one rank."""
+        first = self._layout.tensor_rank == 0
+        mine = [
+            master.grad
+            for shard, master in self.unique()
+            if master.grad is not None and (shard.dim is not None or first)
+        ]
+        return float(nn.utils.get_total_norm(mine)) ** 2 if mine else 0.0
+
+    def clear(self) -> None:
+        self._sums.clear()
+        for shard, master in self.items():
+            master.grad = None
+            shard.parameter.grad = None
+
+    def _add(self, parameter: nn.Parameter) -> None:
+        """Gradients of microbatches are summed in float32: in bfloat16 the later ones would be lost."""
+        assert parameter.grad is not None, "the hook follows an accumulated gradient"
+        if parameter in self._sums:
+            self._sums[parameter].add_(parameter.grad)
+        else:
+            self._sums[parameter] = parameter.grad.float()
+        parameter.grad = None
+
+    def _gradient(self, parameter: nn.Parameter) -> torch.Tensor:
+        if parameter.dtype != torch.float32:
+            return self._sums.setdefault(parameter, torch.zeros(parameter.shape, device=parameter.device))
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        return parameter.grad
+
+
+def _same_memory(taken: torch.Tensor, whole: torch.Tensor) -> bool:
+    return taken.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()

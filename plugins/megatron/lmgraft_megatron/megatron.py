@@ -1,0 +1,91 @@
+"""The part: starts the ranks (or joins those of torchrun), lays them out, and makes an engine on each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from lmgraft.errors import Problem, UserError
+from lmgraft.seams.parallelism import Engine, EnginePlan
+from lmgraft.training import ranks
+
+from lmgraft_megatron.plugin import MegatronConfig
+from lmgraft_megatron.refusals import expressible
+
+__all__ = ["Megatron"]
+
+Work = Callable[[Callable[[EnginePlan], Engine]], None]
+
+
+class Megatron:
+    """Tensor, pipeline, sequence and data parallelism by megatron-core."""
+
+    def __init__(self, config: MegatronConfig) -> None:
+        self._config = config
+
+    def launch(self, work: Work) -> None:
+        """Runs ``work`` on every rank; see :func:`lmgraft.training.ranks.launch` for errors."""
+        device = _device(work)
+        body = _Body(self._config, work, device)
+        ranks.launch(
+            body,
+            ranks=self._config.size(_gpus() if device == "cuda" else 0),
+            device=device,
+            threads=self._config.threads,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """What every rank runs: picklable."""
+
+    config: MegatronConfig
+    work: Work
+    device: str
+
+    def __call__(self) -> None:
+        with _ground(self.device):
+            self.work(self.engine)
+
+    def engine(self, plan: EnginePlan) -> Engine:
+        from torch import distributed
+
+        config = self.config
+        problems = list(expressible(plan.architecture.spec(), config, distributed.get_world_size()))
+        if problems:
+            raise UserError(problems)
+        from lmgraft_megatron.layout import joined_layout
+
+        layout = joined_layout(config.tensor, config.pipeline, config.sequence_parallel, plan.device)
+        from lmgraft_megatron.engine import MegatronEngine
+
+        return MegatronEngine(plan, layout)
+
+
+def _ground(device: str) -> Any:
+    """Where CUDA is, nothing; on a CPU the redirection of what Megatron asks of CUDA."""
+    if device == "cuda":
+        return nullcontext()
+    from lmgraft_megatron.redirect import on_cpu
+
+    return on_cpu()
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _device(work: Any) -> str:
+    """The device of the plan that ``work`` will make: a stage's work carries it."""
+    held = [work, *getattr(work, "args", ()), *getattr(work, "keywords", {}).values()]
+    found = next((part.device for part in held if isinstance(getattr(part, "device", None), str)), None)
+    if found == "mps":
+        cause = "megatron-core runs on CUDA, and on a processor for tests and small models"
+        raise UserError(
+            Problem("device mps cannot be used with megatron", cause, "set device=cpu, or parallelism=single")
+        )
+    return found or "cpu"

@@ -1,0 +1,167 @@
+"""A decoder of Megatron's own layers, built from an architecture's :class:`DecoderSpec`."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from functools import partial
+from typing import Any
+
+import torch
+from lmgraft.seams.architecture import DecoderSpec
+from torch.nn import functional
+
+from lmgraft_megatron.layout import Layout
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # on what is not installed: Apex, Transformer Engine
+    from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
+    from megatron.core.models.gpt.gpt_layer_specs import (
+        get_gpt_layer_local_spec,
+        get_gpt_layer_with_transformer_engine_spec,
+    )
+    from megatron.core.models.gpt.gpt_model import GPTModel
+    from megatron.core.transformer.identity_op import IdentityOp
+    from megatron.core.transformer.spec_utils import ModuleSpec
+    from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
+    from megatron.core.transformer.transformer_config import TransformerConfig
+
+from lmgraft_megatron.norm import Norm
+
+__all__ = ["Decoder", "build", "padded"]
+
+ACTIVATIONS = {
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "gelu_tanh": partial(functional.gelu, approximate="tanh"),
+}
+NORMS = {"rmsnorm": "RMSNorm", "layernorm": "LayerNorm", "none": "LayerNorm"}
+POSITIONS = {"rope": "rope", "learned": "learned_absolute", "none": "none"}
+
+
+class Turns(RotaryEmbedding):  # type: ignore[misc]
+    """Rotary angles of the positions of the microbatch at hand: documents of a packed row each begin at 0."""
+
+    positions: torch.Tensor | None = None
+    """(B, T)."""
+
+    def forward(self, max_seq_len: int, *_: Any, **__: Any) -> torch.Tensor:
+        """(T, B, 1, width): the two halves of a head turn by the same angles, as in transformers."""
+        assert self.positions is not None, "positions come before the forward pass"
+        angles = self.positions.T.float()[..., None] * self.inv_freq.to(self.positions.device)
+        return torch.cat((angles, angles), -1)[:, :, None, :]
+
+
+class Decoder(GPTModel):  # type: ignore[misc]
+    """GPTModel whose last stage gives hidden states: logits of all positions are never held at once."""
+
+    def __init__(self, spec: DecoderSpec, **settings: Any) -> None:
+        super().__init__(**settings)
+        if spec.positions == "rope":
+            self.rotary_pos_emb = Turns(spec.head_dim, 1.0, rotary_base=spec.rope_theta, use_cpu_initialization=True)
+
+    def _postprocess(self, hidden_states: torch.Tensor, **_: Any) -> torch.Tensor:
+        return hidden_states
+
+    def head(self) -> torch.Tensor:
+        """(rows of this rank, hidden): the output matrix; last stage only."""
+        weight: torch.Tensor
+        if self.share_embeddings_and_output_weights:
+            weight = self.shared_embedding_or_output_weight()
+        else:
+            weight = self.output_layer.weight
+        return weight
+
+    def ask(self, tokens: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Hidden states (T, B, hidden), of this rank's slice of T under sequence parallelism.
+
+        ``tokens``, ``positions`` (B, T); ``mask`` (B or 1, 1, T, T) bool, True where nothing is seen.
+        """
+        if isinstance(getattr(self, "rotary_pos_emb", None), Turns):
+            self.rotary_pos_emb.positions = positions
+        hidden: torch.Tensor = self(tokens, positions, mask)
+        return hidden
+
+
+def padded(vocab_size: int, tensor: int) -> int:
+    """Every tensor-parallel rank holds as many rows of the vocabulary."""
+    return -(-vocab_size // tensor) * tensor
+
+
+def build(spec: DecoderSpec, vocab_size: int, precision: str, layout: Layout, engine: bool) -> Decoder:
+    """This rank's part of the model, allocated and not filled. ``engine``: of Transformer Engine's layers."""
+    config = _config(spec, precision, layout)
+    layer = _layer(spec, config, engine)
+    block = TransformerBlockSubmodules(
+        layer_specs=[layer] * (spec.layers // layout.pipeline), layer_norm=None if spec.norm == "none" else Norm
+    )
+    return Decoder(
+        spec,
+        config=config,
+        transformer_layer_spec=block,
+        vocab_size=padded(vocab_size, layout.tensor),
+        max_sequence_length=spec.context,
+        pre_process=layout.first,
+        post_process=layout.last,
+        share_embeddings_and_output_weights=spec.tied,
+        position_embedding_type=POSITIONS[spec.positions],
+        rotary_base=spec.rope_theta,
+        pg_collection=layout.groups,
+    )
+
+
+def _config(spec: DecoderSpec, precision: str, layout: Layout) -> Any:
+    half = precision == "bfloat16"
+    kind = torch.bfloat16 if half else torch.float32
+    cpu = layout.device.type == "cpu"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return TransformerConfig(
+            num_layers=spec.layers,
+            hidden_size=spec.hidden,
+            num_attention_heads=spec.heads,
+            num_query_groups=spec.kv_heads,
+            kv_channels=spec.head_dim,
+            ffn_hidden_size=spec.mlp,
+            normalization=NORMS[spec.norm],
+            layernorm_epsilon=spec.norm_eps,
+            activation_func=ACTIVATIONS[spec.activation],
+            gated_linear_unit=spec.gated,
+            add_bias_linear=spec.bias,
+            add_qkv_bias=spec.qkv_bias,
+            hidden_dropout=0.0,
+            attention_dropout=0.0,
+            attention_softmax_in_fp32=True,
+            bf16=half,
+            params_dtype=kind,
+            pipeline_dtype=kind,
+            tensor_model_parallel_size=layout.tensor,
+            pipeline_model_parallel_size=layout.pipeline,
+            sequence_parallel=layout.sequence_parallel,
+            # Sequences of a batch differ in length; Megatron asks for this dispatcher then, of dense models too.
+            variable_seq_lengths=True,
+            moe_token_dispatcher_type="alltoall",
+            # The loss comes as a sum that is divided already; nothing is to be divided again.
+            calculate_per_token_loss=True,
+            # Weights are loaded or drawn name by name.
+            perform_initialization=False,
+            use_cpu_initialization=cpu,
+            # Fused kernels are CUDA's own.
+            bias_activation_fusion=False,
+            bias_dropout_fusion=False,
+            masked_softmax_fusion=False,
+            persist_layer_norm=False,
+            apply_rope_fusion=False,
+            gradient_accumulation_fusion=False,
+        )
+
+
+def _layer(spec: DecoderSpec, config: Any, engine: bool) -> ModuleSpec:
+    if engine:
+        return get_gpt_layer_with_transformer_engine_spec()
+    # Specs are shared between calls in some versions: a copy is ours to change.
+    layer = copy.deepcopy(get_gpt_layer_local_spec(normalization=config.normalization))
+    norm: Any = IdentityOp if spec.norm == "none" else Norm
+    layer.submodules.input_layernorm = norm
+    layer.submodules.pre_mlp_layernorm = norm
+    return layer

@@ -1,0 +1,78 @@
+"""What a layout cannot do, in three lines each, from sizes alone. Light: asked before anything heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from lmgraft.errors import Problem
+
+if TYPE_CHECKING:
+    from lmgraft.recipe import Recipe
+    from lmgraft.seams.architecture import DecoderSpec
+
+    from lmgraft_megatron.plugin import MegatronConfig
+
+__all__ = ["expressible", "of_recipe"]
+
+
+def of_recipe(config: MegatronConfig, recipe: Recipe, stage: str) -> Iterator[Problem]:
+    """The problems of one stage under this layout."""
+    if recipe.device == "mps":
+        cause = "megatron-core runs on CUDA, and on a processor for tests and small models"
+        yield Problem("device=mps cannot be used with megatron", cause, "device=cpu, or parallelism=single")
+    node = recipe.stage(stage)
+    architecture = next((part for part in node.parts if part.seam == "architecture"), None)
+    ranks = config.size()
+    if architecture is not None:
+        give: Any = getattr(architecture.config, "spec", None)
+        if give is None:
+            cause = "its settings give no decoder spec, from which megatron's layers could be built"
+            yield Problem(
+                f"{architecture.path}: megatron cannot build {architecture.config.part}", cause, "parallelism=ddp"
+            )
+        elif not list(architecture.config.check()):
+            yield from expressible(give(), config, ranks)
+    size, rest = divmod(ranks, config.tensor * config.pipeline)
+    batch = getattr(node.config, "batch", None)
+    if isinstance(batch, int) and not rest and batch % size:
+        cause = f"{ranks} ranks are {config.tensor} * {config.pipeline} * {size}: {size} ranks read different data"
+        yield Problem(f"{stage}.batch={batch} cannot be shared out", cause, f"{stage}.batch={-(-batch // size) * size}")
+
+
+def expressible(spec: DecoderSpec | None, config: MegatronConfig, ranks: int) -> Iterator[Problem]:
+    """Why megatron-core cannot build or split this model over so many ranks; nothing where it can."""
+    tensor, pipeline = config.tensor, config.pipeline
+    if ranks % (tensor * pipeline):
+        cause = f"tensor * pipeline is {tensor} * {pipeline} = {tensor * pipeline}"
+        yield Problem(
+            f"{ranks} ranks cannot be laid out", cause, f"parallelism.ranks={_next(ranks, tensor * pipeline)}"
+        )
+    if spec is None:
+        cause = "its architecture gives no decoder spec, from which megatron's layers could be built"
+        yield Problem("megatron cannot build this model", cause, "parallelism=ddp, or an architecture such as llama")
+        return
+    for what, there in (
+        ("positions as biases of attention (ALiBi)", spec.positions == "alibi"),
+        ("attention and MLP side by side (a parallel block)", spec.parallel_block),
+        ("a mixture of experts", spec.experts > 0),
+    ):
+        if there:
+            cause = f"megatron-core's layers have no place here for {what}"
+            yield Problem(
+                "megatron cannot express this architecture", cause, "parallelism=ddp, or another architecture"
+            )
+    for name, value, parts, key in (
+        ("heads", spec.heads, tensor, "tensor"),
+        ("kv_heads", spec.kv_heads, tensor, "tensor"),
+        ("mlp", spec.mlp, tensor, "tensor"),
+        ("layers", spec.layers, pipeline, "pipeline"),
+    ):
+        if value % parts:
+            fits = [number for number in range(1, parts) if value % number == 0]
+            cause = f"{value} {name} cannot be split into {parts} equal parts"
+            yield Problem(f"parallelism.{key}={parts} does not fit the model", cause, f"parallelism.{key}={fits[-1]}")
+
+
+def _next(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
