@@ -1,4 +1,6 @@
-"""The kind of stage ``train``: steps an objective over packed tokens; the artifact is a Hugging Face model folder.
+"""The kind of stage ``train``: steps an objective; the artifact is a Hugging Face model folder.
+
+It reads packed tokens, or a corpus whose rows the objective encodes (``lmgraft.training.examples``).
 
 The work itself is a module-level function over plain data, so that a parallelism part can run it in place or in ranks
 of its own; what it has to say goes through files under ``work`` (``lmgraft.training.events``). Nothing heavy is
@@ -16,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 from lmgraft.artifacts import Artifact, checkpoint
 from lmgraft.devices import resolve_precision
 from lmgraft.errors import Problem, UserError
-from lmgraft.stages.plugin import TrainStage
+from lmgraft.stages.plugin import Overlong, TrainStage
 
 if TYPE_CHECKING:
     from lmgraft.artifacts.tokens import TokensInfo
     from lmgraft.component import StageConfig
     from lmgraft.seams.parallelism import Engine, EnginePlan
     from lmgraft.seams.stage import StageContext
-    from lmgraft.training.validation import Validation
+    from lmgraft.training.loop import Batches
+    from lmgraft.training.validation import HeldOut
 
 __all__ = ["Job", "Train", "work"]
 
@@ -37,7 +40,11 @@ class Job:
     settings: TrainStage
     parts: Mapping[str, tuple[Any, Any]]
     """Slot -> component and config; each rank builds its own."""
-    tokens: Path
+    tokenizer: Path
+    """The folder that holds the tokenizer."""
+    vocab_size: int
+    tokens: Path | None
+    """Packed tokens; None where the data are rows."""
     model: Path | None
     """The model folder to start from."""
     folder: Path
@@ -50,6 +57,10 @@ class Job:
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+    def rows(self, split: str) -> Path:
+        """The encoded rows of a split, where the data are rows."""
+        return self.folder / f"{split}.arrow"
 
     def part(self, slot: str) -> Any:
         from lmgraft.registry import build
@@ -76,15 +87,21 @@ class Train:
         from lmgraft.training.events import Follower
 
         job = self._job(context)
-        held = self._check(context, job)
+        self._check(context, job)
+        if job.tokens is None:
+            self._encode(context, job)
         parallelism = context.part("parallelism")
         with (
             context.progress(f"training {context.name}", self.config.steps, "step") as bar,
             Follower(context, job.folder, bar, job.checkpoints),
         ):
             parallelism.launch(partial(work, job))
-        tokenizer.copy(job.tokens, context.out)
-        checkpoint.set_token_ids(context.out, end_id=held.end_id, pad_id=held.pad_id)
+        tokenizer.copy(job.tokenizer, context.out)
+        saved = tokenizer.load(job.tokenizer)
+        template = getattr(job.part("objective"), "chat_template", None)
+        if template is not None:
+            tokenizer.set_chat_template(context.out, template(saved))
+        checkpoint.set_token_ids(context.out, end_id=saved.end_id, pad_id=saved.pad_id)
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
         yield "parameters", f"{checkpoint.parameters(artifact.path):,}"
@@ -98,12 +115,18 @@ class Train:
         return resolve_precision(self.config.precision.value, context.device)
 
     def _job(self, context: StageContext) -> Job:
+        from lmgraft.artifacts import tokenizer
+
         slots = [slot for slot in SLOTS if getattr(self.config, slot) is not None]
         models = context.inputs.get("model") or []
+        data = context.inputs["data"][0]
+        folder = self._tokenizer(context)
         return Job(
             settings=self.config,
             parts={slot: context.component(slot) for slot in slots},
-            tokens=context.inputs["data"][0].path,
+            tokenizer=folder,
+            vocab_size=tokenizer.load(folder).vocab_size,
+            tokens=data.path if data.kind == "tokens" else None,
             model=models[0].path if models else None,
             folder=context.work,
             out=context.out,
@@ -112,37 +135,76 @@ class Train:
             seed=self._seed(context),
         )
 
-    def _check(self, context: StageContext, job: Job) -> TokensInfo:
-        """Refuses what cannot work, all of it at once, before a model is built."""
-        from lmgraft.artifacts import tokens
-
+    def _tokenizer(self, context: StageContext) -> Path:
+        """Packed tokens carry the tokenizer that encoded them; rows are encoded by the one that is named, or else by
+        the model's own."""
         data = context.inputs["data"][0]
-        if data.kind != "tokens":
-            cause = f"stage {data.stage} makes a {data.kind}, and {context.name} trains on packed tokens"
+        if data.kind == "tokens":
+            return data.path
+        if data.kind != "corpus":
+            cause = f"stage {data.stage} makes a {data.kind}, and {context.name} trains on packed tokens or on rows"
             remedy = "add a stage of kind tokens between them, and name it in data"
             raise UserError(Problem(f"stage {context.name}: data={data.stage} cannot be trained on", cause, remedy))
-        held = tokens.info(job.tokens)
-        problems = list(_unfit(context.name, self.config, held, job.part("architecture").context()))
+        for role in ("tokenizer", "model"):
+            if given := context.inputs.get(role):
+                return given[0].path
+        cause = f"the rows of {data.stage} are text, and neither tokenizer nor model names what encodes them"
+        raise UserError(Problem(f"stage {context.name} has no tokenizer", cause, f"{context.name}.tokenizer=tokenizer"))
+
+    def _check(self, context: StageContext, job: Job) -> None:
+        """Refuses what cannot work, all of it at once, before a model is built."""
+        from lmgraft.artifacts import tokenizer, tokens
+
+        problems = list(_too_long(context.name, self.config, job.part("architecture").context()))
+        if job.tokens is not None:
+            problems += _too_few(context.name, self.config, tokens.info(job.tokens))
+        fingerprint = tokenizer.load(job.tokenizer).fingerprint()
         if job.model is not None:
-            problems += _other_vocabulary(context.name, held, job.model)
+            problems += _other_vocabulary(context.name, job.vocab_size, fingerprint, job.model)
+        for artifact in context.inputs.get("reference") or ():
+            problems += _other_reference(context, artifact, fingerprint)
+        if job.tokens is None and not context.inputs.get("reference"):
+            problems += _no_reference(context.name, job)
         if problems:
             raise UserError(problems)
-        return held
+
+    def _encode(self, context: StageContext, job: Job) -> None:
+        """Every split of the corpus, once; ranks map what is written here."""
+        from lmgraft.artifacts import corpus, tokenizer
+        from lmgraft.training.examples import Encoding, encode
+
+        data = context.inputs["data"][0].path
+        references = context.inputs.get("reference") or []
+        for split in corpus.splits(data):
+            how = Encoding(
+                corpus=data,
+                split=split,
+                objective=job.part("objective"),
+                tokenizer=tokenizer.load(job.tokenizer),
+                seq_len=self.config.seq_len,
+                stage=context.name,
+                refuse_overlong=self.config.overlong is Overlong.refuse,
+                reference=references[0].path if references else None,
+            )
+            found = encode(how, job.rows(split), lambda title, total: context.progress(title, total, "rows"))
+            left = [f"{found.overlong} longer than seq_len={how.seq_len}"] if found.overlong else []
+            left += [f"{found.empty} without anything to learn"] if found.empty else []
+            out = f"; left out: {', '.join(left)}" if left else ""
+            context.note(f"{split}: {found.units:,} rows, {found.tokens:,} tokens{out}")
+            context.emit({"split": split, "rows": found.units, "overlong": found.overlong, "empty": found.empty})
 
 
 def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
     """What a rank does: builds its parts, trains from the newest checkpoint, exports to ``job.out``."""
-    from lmgraft.artifacts import tokens
     from lmgraft.seams.parallelism import EnginePlan
     from lmgraft.training.events import FileEvents, NoEvents
-    from lmgraft.training.loader import Loader, PackedDataset
     from lmgraft.training.loop import LoopPlan, train
 
     settings = job.settings
     optimizer, schedule = job.part("optimizer"), job.part("schedule")
     plan = EnginePlan(
         architecture=job.part("architecture"),
-        vocab_size=tokens.info(job.tokens).vocab_size,
+        vocab_size=job.vocab_size,
         device=job.device,
         precision=job.precision,
         seed=job.seed,
@@ -158,7 +220,6 @@ def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
         steps=settings.steps,
         peak=optimizer.peak(),
         factor=schedule.factor,
-        tokens=settings.batch * settings.seq_len,
         seed=job.seed,
         checkpoints=job.checkpoints,
         micro_batch=settings.micro_batch,
@@ -169,33 +230,56 @@ def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
         keep_checkpoints=settings.keep_checkpoints,
     )
     events = FileEvents(job.folder) if engine.main else NoEvents(job.folder)
-    loader = Loader(PackedDataset(job.tokens, "train", settings.seq_len), settings.batch, job.seed)
-    train(engine, loader, _validation(job), loop, events)
+    train(engine, _loader(job), _validation(job), loop, events)
     engine.export(job.out)
 
 
-def _validation(job: Job) -> Validation | None:
-    """Held-out loss, where the tokens hold a validation split and the settings ask for it."""
-    from lmgraft.artifacts import tokenizer, tokens
-    from lmgraft.training.loader import PackedDataset, validation_batches
-    from lmgraft.training.validation import Validation
+def _loader(job: Job) -> Batches:
+    from lmgraft.artifacts import tokenizer
+    from lmgraft.training.examples import ExampleLoader, Examples
+    from lmgraft.training.loader import Loader, PackedDataset
 
-    held = tokens.info(job.tokens).splits.get("validation")
     settings = job.settings
-    if held is None or not held.tokens or not settings.validation_tokens:
+    if job.tokens is not None:
+        return Loader(PackedDataset(job.tokens, "train", settings.seq_len), settings.batch, job.seed)
+    examples = Examples(job.rows("train"), tokenizer.load(job.tokenizer).pad_id)
+    return ExampleLoader(examples, settings.batch, job.seed)
+
+
+def _validation(job: Job) -> HeldOut | None:
+    """Held-out loss, where the data hold a validation split and the settings ask for it."""
+    from lmgraft.artifacts import tokenizer, tokens
+    from lmgraft.training.examples import Examples
+    from lmgraft.training.loader import PackedDataset, validation_batches
+    from lmgraft.training.validation import RowValidation, Validation
+
+    settings = job.settings
+    if not settings.validation_tokens:
+        return None
+    if job.tokens is None:
+        if not job.rows("validation").is_file():
+            return None
+        examples = Examples(job.rows("validation"), tokenizer.load(job.tokenizer).pad_id)
+        batches = partial(examples.some, settings.micro_batch or settings.batch, settings.validation_tokens)
+        return RowValidation(batches, job.part("objective"))
+    held = tokens.info(job.tokens).splits.get("validation")
+    if held is None or not held.tokens:
         return None
     dataset = PackedDataset(job.tokens, "validation", settings.seq_len)
-    batches = partial(validation_batches, dataset, settings.micro_batch or settings.batch, settings.validation_tokens)
-    return Validation(batches, tokenizer.load(job.tokens).token_bytes())
+    packed = partial(validation_batches, dataset, settings.micro_batch or settings.batch, settings.validation_tokens)
+    return Validation(packed, tokenizer.load(job.tokens).token_bytes())
 
 
-def _unfit(name: str, settings: TrainStage, held: TokensInfo, context: int) -> Iterator[Problem]:
+def _too_long(name: str, settings: TrainStage, context: int) -> Iterator[Problem]:
     if settings.seq_len > context:
         yield Problem(
             f"stage {name}: seq_len={settings.seq_len}",
             f"the architecture is made for sequences of {context} tokens at most",
             f"set {name}.seq_len={context}, or give the architecture a longer context",
         )
+
+
+def _too_few(name: str, settings: TrainStage, held: TokensInfo) -> Iterator[Problem]:
     train, need = held.splits["train"].tokens, settings.batch * settings.seq_len
     if train < need:
         yield Problem(
@@ -205,14 +289,36 @@ def _unfit(name: str, settings: TrainStage, held: TokensInfo, context: int) -> I
         )
 
 
-def _other_vocabulary(name: str, held: TokensInfo, model: Path) -> Iterator[Problem]:
+def _other_vocabulary(name: str, vocab_size: int, fingerprint: str, model: Path) -> Iterator[Problem]:
     from lmgraft.artifacts import tokenizer
 
     remedy = f"encode the corpus with the model's own tokenizer: the stage that {name}.data names takes a tokenizer"
     size = checkpoint.read_config(model).get("vocab_size")
-    if size != held.vocab_size:
-        cause = f"the model has {size} token embeddings and the tokens were encoded with {held.vocab_size}"
+    if size != vocab_size:
+        cause = f"the model has {size} token embeddings and the tokens were encoded with {vocab_size}"
         yield Problem(f"stage {name}: model and data have different vocabularies", cause, remedy)
-    elif (model / tokenizer.FILE).is_file() and tokenizer.load(model).fingerprint() != held.fingerprint:
+    elif (model / tokenizer.FILE).is_file() and tokenizer.load(model).fingerprint() != fingerprint:
         cause = "both have as many tokens, and the same ids stand for different ones"
         yield Problem(f"stage {name}: model and data have different vocabularies", cause, remedy)
+
+
+def _other_reference(context: StageContext, artifact: Artifact, fingerprint: str) -> Iterator[Problem]:
+    from lmgraft.artifacts import reference
+
+    told = reference.info(artifact.path)
+    fact = f"stage {context.name}: reference={artifact.stage} does not fit"
+    if told.fingerprint != fingerprint:
+        cause = "its model has another tokenizer, so its log-probabilities are of other tokens"
+        yield Problem(fact, cause, f"score with a model of the same tokenizer: {artifact.stage}.model=STAGE")
+    data = context.inputs["data"][0]
+    if told.corpus != data.digest:
+        cause = f"it was computed on another corpus than {data.stage}"
+        yield Problem(fact, cause, f"{artifact.stage}.data={data.stage}")
+
+
+def _no_reference(name: str, job: Job) -> Iterator[Problem]:
+    wanted: frozenset[str] = getattr(job.part("objective"), "values", frozenset)()
+    if "reference" in wanted:
+        component, _ = job.parts["objective"]
+        cause = f"the objective {component.name} compares with a reference's log-probabilities"
+        yield Problem(f"stage {name} has no reference", cause, f"add a stage of kind score, and {name}.reference=STAGE")

@@ -180,6 +180,10 @@ class Loader:
             result[here] = permute(places[here], self.samples_per_epoch, self.seed, int(epoch))
         return result
 
+    def tokens(self, step: int) -> int:
+        """Tokens of a step, over all ranks."""
+        return self.batch * self.dataset.seq_len
+
     def microbatches(self, step: int, rank: int = 0, size: int = 1, micro_batch: int | None = None) -> list[Batch]:
         """What ``rank`` of ``size`` reads in a step: its rows, ``micro_batch`` (None: all) at a time.
 

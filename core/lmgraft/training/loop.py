@@ -24,7 +24,7 @@ from lmgraft.seams.objective import Batch
 from lmgraft.seams.parallelism import Engine, StepStats
 from lmgraft.training import checkpoint
 from lmgraft.training.events import Events
-from lmgraft.training.validation import Validation
+from lmgraft.training.validation import HeldOut
 from lmgraft.training.weights import tensor_seed
 
 __all__ = ["Batches", "LoopPlan", "train"]
@@ -36,6 +36,10 @@ SHARE = 0.05
 
 class Batches(Protocol):
     """The loader, as the loop sees it."""
+
+    def tokens(self, step: int) -> int:
+        """Tokens of the batch of ``step``, over all ranks."""
+        ...
 
     def microbatches(self, step: int, rank: int, size: int, micro_batch: int | None) -> Sequence[Batch]:
         """The share of data rank ``rank`` of ``size`` in the batch of ``step``, cut to ``micro_batch`` sequences."""
@@ -51,8 +55,6 @@ class LoopPlan:
     """Learning rate where ``factor`` is 1."""
     factor: Callable[[int, int], float]
     """``factor(step, steps)`` for step 0 .. steps - 1."""
-    tokens: int
-    """Tokens a step, over all ranks."""
     seed: int
     checkpoints: Path
     """The folder they go into."""
@@ -67,7 +69,7 @@ class LoopPlan:
     keep_checkpoints: int = 2
 
 
-def train(engine: Engine, loader: Batches, validation: Validation | None, plan: LoopPlan, events: Events) -> None:
+def train(engine: Engine, loader: Batches, validation: HeldOut | None, plan: LoopPlan, events: Events) -> None:
     """Trains until ``plan.steps``, going on from the newest checkpoint under ``plan.checkpoints`` that verifies.
 
     :raises Stopped: ``events.alive`` said so; a checkpoint of the last finished step is saved.
@@ -80,7 +82,7 @@ def train(engine: Engine, loader: Batches, validation: Validation | None, plan: 
 class _Loop:
     engine: Engine
     loader: Batches
-    validation: Validation | None
+    validation: HeldOut | None
     plan: LoopPlan
     events: Events
     step: int = 0
@@ -95,6 +97,8 @@ class _Loop:
     spent: float = 0.0
     """Seconds in steps since the last row, and the tokens of those steps."""
     tokens: int = 0
+    read: int = 0
+    """Tokens of all steps so far."""
     speed: float = 0.0
 
     def run(self) -> None:
@@ -110,7 +114,7 @@ class _Loop:
         self._save()
 
     def _pause(self) -> None:
-        """Saves where it is time to, and stops where somebody said so; all ranks at one step, whoever's clock it was."""
+        """Saves where it is time to, stops where somebody said so: all ranks at one step, whoever's clock it was."""
         stopped: Stopped | None = None
         try:
             self.events.alive()
@@ -139,7 +143,9 @@ class _Loop:
             self.streak += 1
         self.step += 1
         self.spent += time.perf_counter() - begin
-        self.tokens += plan.tokens
+        tokens = self.loader.tokens(self.step - 1)
+        self.tokens += tokens
+        self.read += tokens
         self._tell(stats, lr, usable)
         if self.streak > plan.skip_nonfinite or self.skipped == plan.steps:
             raise UserError(self._diverged(lr))
@@ -148,7 +154,7 @@ class _Loop:
         if self._due(self.plan.log_every):
             self.speed = self.tokens / max(self.spent, 1e-9)
             self.spent, self.tokens = 0.0, 0
-            row: dict[str, Any] = {"step": self.step, "tokens": self.step * self.plan.tokens, "lr": lr}
+            row: dict[str, Any] = {"step": self.step, "tokens": self.read, "lr": lr}
             row |= {"loss": stats.loss, "grad_norm": stats.grad_norm, "tokens_per_second": round(self.speed, 1)}
             row |= {name: value for name, value in stats.metrics.items() if name not in row}
             row = {name: value for name, value in row.items() if math.isfinite(value)}
@@ -177,7 +183,8 @@ class _Loop:
             return
         begin = time.monotonic()
         if self.engine.main:
-            state = {"skipped": self.skipped, "streak": self.streak, "threads": torch.get_num_threads()}
+            state = {"skipped": self.skipped, "streak": self.streak, "tokens": self.read}
+            state["threads"] = torch.get_num_threads()
             folder = self.plan.checkpoints
             path = checkpoint.save(folder, self.step, state, self.engine.save, self.plan.keep_checkpoints)
             self.events.checkpoint(self.step, path)
@@ -193,6 +200,7 @@ class _Loop:
         self.engine.load(found.path)
         self.step = self.saved = found.step
         self.skipped, self.streak = int(found.state["skipped"]), int(found.state["streak"])
+        self.read = int(found.state["tokens"])
         self.events.note(f"going on after step {self.step} of {self.plan.steps}")
         threads = found.state["threads"]
         if threads != torch.get_num_threads():

@@ -1,16 +1,27 @@
-"""Held-out loss while training: nats a token, and bits a byte, which compares across tokenizers."""
+"""Held-out loss while training: of packed text in nats a token and bits a byte, which compares across tokenizers; of
+rows in what the objective itself counts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 
-from lmgraft.seams.objective import Batch
+from lmgraft.seams.objective import Batch, Objective
 from lmgraft.seams.parallelism import Engine
 
-__all__ = ["Validation"]
+__all__ = ["HeldOut", "RowValidation", "Validation"]
+
+
+class HeldOut(Protocol):
+    """What the loop asks now and then."""
+
+    def run(self, engine: Engine) -> dict[str, float]:
+        """Figures of the model as it is, equal on every rank; finite ones only."""
+        ...
 
 
 class Validation:
@@ -42,3 +53,41 @@ class Validation:
         if text_bytes:
             row["val_bits_per_byte"] = text_nats / math.log(2) / text_bytes
         return {name: value for name, value in row.items() if math.isfinite(value)}
+
+
+class RowValidation:
+    """The objective's own loss on held-out rows (``val_loss``: the sum over its terms of sum / total), and its metrics
+    (``val_accuracy``, ...)."""
+
+    def __init__(self, batches: Callable[[], Iterable[Batch]], objective: Objective) -> None:
+        self._batches = batches
+        self._objective = objective
+
+    def run(self, engine: Engine) -> dict[str, float]:
+        """Every rank scores all batches and comes to the same figures."""
+        shared = self._shared(engine)
+        terms: dict[str, float] = defaultdict(float)
+        totals: dict[str, float] = defaultdict(float)
+        metrics: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for batch, out in engine.score(iter(self._batches()), self._objective.asks):
+            for name, amount in self._objective.normalizers(batch).items():
+                totals[name] += amount
+            loss = self._objective.loss(out, batch, shared)
+            for name, term in loss.terms.items():
+                terms[name] += float(term)
+            for name, (amount, count) in loss.metrics.items():
+                metrics[name][0] += amount
+                metrics[name][1] += count
+        row = {f"val_{name}": amount / count for name, (amount, count) in metrics.items() if count}
+        row["val_loss"] = sum(term / (totals[name] or 1.0) for name, term in terms.items())
+        return {name: value for name, value in row.items() if math.isfinite(value)}
+
+    def _shared(self, engine: Engine) -> Mapping[str, Any]:
+        """What an optional ``prepare`` sums up over the held-out rows."""
+        prepare = getattr(self._objective, "prepare", None)
+        shared: dict[str, Any] = {}
+        if prepare is not None:
+            for batch, out in engine.score(iter(self._batches()), self._objective.asks):
+                for name, amount in prepare(out, batch).items():
+                    shared[name] = shared[name] + amount if name in shared else amount
+        return shared

@@ -63,7 +63,7 @@ class SFT:
         return {"answers": float(_weights(batch).double().sum())}
 
     def loss(self, out: Outputs, batch: Batch, shared: Mapping[str, Any]) -> Loss:
-        """The term ``answers``; the metric ``accuracy``: the share of answer tokens that are the model's first choice."""
+        """The term ``answers``; the metric ``accuracy``: the share of answer tokens that came first in the model."""
         assert out.logprob is not None, "an engine answers what it is asked"
         assert out.greedy is not None, "an engine answers what it is asked"
         weights = _weights(batch)
