@@ -15,7 +15,7 @@ from lmgraft.seams.objective import Batch
 from lmgraft.seams.parallelism import Engine, EnginePlan
 from safetensors.torch import save_file
 
-VOCABULARY, CONTEXT = 255, 32
+VOCABULARY, CONTEXT, RATE = 255, 32, 1e-3
 SIZES = {"layers": 2, "hidden": 32, "heads": 4, "mlp": 48, "context": CONTEXT}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {**SIZES, "kv_heads": 2}),
@@ -54,7 +54,7 @@ class Case:
             "seed": 5,
             "initializer": part("initializer", "normal", std=0.08),
             "objective": part("objective", self.objective) if self.objective else None,
-            "optimizer": part("optimizer", "adamw", lr=1e-2),
+            "optimizer": part("optimizer", "adamw", lr=RATE),
             "clip": 1.0,
         }
         return EnginePlan(**(settings | changes))
@@ -152,7 +152,7 @@ class Train:
                 gradients = engine.gradients()
                 if engine.main:
                     save_file({key: value.contiguous() for key, value in gradients.items()}, folder / f"grad{step}")
-            engine.apply(1e-2)
+            engine.apply(RATE)
         engine.export(folder / "model")
         if engine.main:
             (folder / "rows.json").write_text(json.dumps(rows))
@@ -176,7 +176,7 @@ class Resume:
             engine.save(self.out / name)
             rank, size = engine.data
             first = engine.forward_backward(case.share(case.steps - 1, rank, size))
-            engine.apply(1e-2)
+            engine.apply(RATE)
             second = engine.forward_backward(case.share(case.steps, rank, size))
             engine.discard()
             losses[name] = [first.loss, second.loss]

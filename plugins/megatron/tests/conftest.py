@@ -1,0 +1,75 @@
+"""Every layout is started once and goes through all cases; single gives what they are compared with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("megatron.core")
+sys.path.insert(0, str(Path(__file__).parent))  # spawned ranks import the cases by name
+
+import torch  # noqa: E402
+from megatron_cases import Case, Train, part  # noqa: E402
+
+LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "single": ("single", {}),
+    "ddp": ("ddp", {"ranks": 2}),
+    "tp2": ("megatron", {"tensor": 2}),
+    "pp2": ("megatron", {"pipeline": 2}),
+    "sp": ("megatron", {"tensor": 2, "sequence_parallel": True}),
+    "tp2_pp2": ("megatron", {"tensor": 2, "pipeline": 2}),
+    "tp2_dp2": ("megatron", {"tensor": 2, "ranks": 4}),
+}
+CASES = {
+    f"{model}-{objective}": Case(model, objective)
+    for model, objective in (
+        ("llama", "causal_lm"),
+        ("llama", "sft"),
+        ("llama", "dpo"),
+        ("gpt2", "causal_lm"),
+        ("gpt2", "sft"),
+        ("gpt2", "dpo"),
+        ("llama_tied", "causal_lm"),
+        ("llama_bare", "causal_lm"),
+    )
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def start(layout: str, work: Any) -> None:
+    """Runs ``work`` under a layout."""
+    name, settings = LAYOUTS[layout]
+    part("parallelism", name, threads=1, **settings).launch(work)
+
+
+@pytest.fixture(scope="session")
+def launch() -> Callable[[str, Any], None]:
+    return start
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a layout that went through all cases; each layout does so once."""
+    done: dict[str, Path] = {}
+
+    def folder(layout: str) -> Path:
+        if layout not in done:
+            done[layout] = tmp_path_factory.mktemp(layout)
+            start(layout, Train(CASES, done[layout]))
+        return done[layout]
+
+    return folder
+if os.environ.get("NOGPT2"):
+    CASES = {n: c for n, c in CASES.items() if "gpt2" not in n}

@@ -1,0 +1,106 @@
+"""All layouts are one model: losses, gradients, checkpoints and answers are those of a single process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from megatron_cases import Ask, Case, Resume
+from safetensors.torch import load_file
+
+LAYOUTS = ("tp2", "pp2", "sp", "tp2_pp2", "tp2_dp2")
+import os
+NAMES = (
+    "llama-causal_lm",
+    "llama-sft",
+    "llama-dpo",
+    "gpt2-causal_lm",
+    "gpt2-sft",
+    "gpt2-dpo",
+    "llama_tied-causal_lm",
+    "llama_bare-causal_lm",
+)
+Trained = Callable[[str], Path]
+
+
+def apart(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:
+    """The largest distance of two gradients' tensors, relative to a tensor's norm.
+
+    A tensor whose gradient is nothing but rounding (a key's bias moves all scores of a query alike, so softmax does
+    not see it) is measured against the thousandth part of the whole gradient.
+    """
+    assert left.keys() == right.keys()
+    whole = torch.stack([tensor.norm() for tensor in left.values()]).norm()
+    return max(
+        float((left[name] - right[name]).norm() / torch.maximum(left[name].norm(), whole / 1000)) for name in left
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_parity_of_losses_and_gradients(layout: str, name: str, trained: Trained) -> None:
+    one, other = trained("single") / name, trained(layout) / name
+    expected, found = (json.loads((folder / "rows.json").read_text()) for folder in (one, other))
+    assert len(expected) == len(found) == 20
+    for row, same in zip(expected, found, strict=True):
+        assert same == pytest.approx(row, rel=1e-4, abs=1e-6)
+    for step in (0, 19):
+        assert apart(load_file(one / f"grad{step}"), load_file(other / f"grad{step}")) < 1e-4
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_parity_of_checkpoints_under_each_other_layout(
+    layout: str, trained: Trained, launch: Any, tmp_path: Path
+) -> None:
+    """Loaded and saved again a checkpoint has the same bytes, optimizer state included, whoever wrote it; and the next
+    steps' losses are the writer's."""
+    names = ("llama-causal_lm", "llama_tied-causal_lm", "llama-sft" if os.environ.get("NOGPT2") else "gpt2-sft")
+    others = [other for other in ("single", "ddp", *LAYOUTS) if other != layout]
+    checkpoints = {
+        f"{other}.{name}": (Case(*name.split("-")), trained(other) / name / "checkpoint")
+        for other in others
+        for name in names
+    }
+    back = {f"back.{name}": (Case(*name.split("-")), trained(layout) / name / "checkpoint") for name in names}
+    launch(layout, Resume(checkpoints, tmp_path / "here"))
+    launch("single", Resume(back, tmp_path / "single"))
+    losses = json.loads((tmp_path / "here/losses.json").read_text())
+    losses |= json.loads((tmp_path / "single/losses.json").read_text())
+    for place, cases in (("here", checkpoints), ("single", back)):
+        for name, (_, folder) in cases.items():
+            for file in ("model.safetensors", "optimizer.safetensors"):
+                assert (tmp_path / place / name / file).read_bytes() == (folder / file).read_bytes()
+    for name in names:
+        first = json.loads((trained("single") / name / "rows.json").read_text())[-1]["loss"]
+        seen = [losses[key] for key in losses if key.endswith(f".{name}")]
+        assert len(seen) == len(others) + 1
+        for pair in seen:
+            assert pair == pytest.approx([first, seen[0][1]], rel=1e-4)
+
+
+@pytest.mark.parametrize("model", ["llama", "llama_tied", "gpt2"])
+@pytest.mark.parametrize("layout", ["tp2", "tp2_pp2", "sp"])
+def test_parity_of_answers_and_of_hugging_face_folders(
+    layout: str, model: str, trained: Trained, launch: Any, tmp_path: Path
+) -> None:
+    folder = trained("single") / f"{model}-causal_lm" / "model"
+    for place in ("single", layout):
+        (tmp_path / place).mkdir()
+        launch(place, Ask(Case(model), folder, tmp_path / place))
+    one, other = (json.loads((tmp_path / place / "asked.json").read_text()) for place in ("single", layout))
+    assert other["texts"] == one["texts"]
+    assert other["greedy"] == one["greedy"]
+    for left, right in zip(one["logprobs"], other["logprobs"], strict=True):
+        assert right == pytest.approx(left, abs=1e-5)
+    answers = load_file(tmp_path / "single/answers"), load_file(tmp_path / layout / "answers")
+    for name, tensor in answers[0].items():
+        torch.testing.assert_close(answers[1][name], tensor, rtol=1e-5, atol=1e-5)
+    stored = load_file(folder / "model.safetensors")
+    again = load_file(tmp_path / layout / "model/model.safetensors")
+    assert stored.keys() == again.keys()
+    assert all(torch.equal(stored[name], again[name]) for name in stored)
+    assert (tmp_path / layout / "model/config.json").read_text() == (folder / "config.json").read_text()
