@@ -14,7 +14,7 @@ __all__ = ["Fed", "feed", "moved"]
 
 @dataclass(frozen=True, slots=True)
 class Fed:
-    """The batch as the objective knows it, and what goes into the model: padded to a multiple of the sequence's split."""
+    """The batch as the objective knows it, and what goes into the model, padded to what the sequence's split takes."""
 
     batch: Batch
     tokens: torch.Tensor

@@ -64,14 +64,14 @@ class MegatronEngine:
     # --- stepping -------------------------------------------------------------------------------------------------
 
     def forward_backward(self, microbatches: Sequence[Batch]) -> StepStats:
-        """Gradients of the sum over terms of sum / total; the totals are those of all microbatches of all data ranks."""
+        """Gradients of the sum over terms of sum / total; the totals are those of all data ranks' microbatches."""
         objective = self._plan.objective
         assert objective is not None, "an engine without an objective only scores and generates"
         self._model.train()
         fed = [self._fed(batch) for batch in microbatches]
-        totals = self._totals(objective, [part.batch for part in fed])
+        totals, passes = self._totals(objective, [part.batch for part in fed])
         shared = self._prepare(objective, fed)
-        lost = self._run(fed, partial(_loss, objective, totals, shared, len(fed)), objective.asks, forward_only=False)
+        lost = self._run(fed, partial(_loss, objective, totals, shared, passes), objective.asks, forward_only=False)
         self._masters.collect(self._model)
         return self._stats([part for part in lost if part is not None])
 
@@ -99,12 +99,14 @@ class MegatronEngine:
         held = {shard.name: (shard, master.grad) for shard, master in self._masters.unique() if master.grad is not None}
         return sharing.whole_tensors(self._names, held, self._layout)
 
-    def _totals(self, objective: Objective, batches: Sequence[Batch]) -> Mapping[str, float]:
+    def _totals(self, objective: Objective, batches: Sequence[Batch]) -> tuple[Mapping[str, float], int]:
+        """The denominators, and the number of microbatches, of all data ranks together."""
         mine = sharing.add_up(objective.normalizers(batch) for batch in batches)
         first = self._layout.first and self._layout.tensor_rank == 0
-        totals = sharing.add_up(sharing.gather_objects(mine if first else None))
+        words = sharing.gather_objects((mine, len(batches)) if first else None)
+        totals = sharing.add_up(word[0] for word in words if word)
         # A total of 0 means that there is nothing to predict: the sum is 0 too, and 0 / 0 must not become a step.
-        return {name: total or 1.0 for name, total in totals.items()}
+        return {name: total or 1.0 for name, total in totals.items()}, sum(word[1] for word in words if word)
 
     def _prepare(self, objective: Objective, fed: Sequence[Fed]) -> Mapping[str, Any]:
         """Sums over the whole batch that an objective needs before its loss (KTO's KL); most need none."""

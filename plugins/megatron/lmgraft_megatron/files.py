@@ -147,7 +147,8 @@ def whole_state(
 def write(folder: Path, model: Mapping[str, torch.Tensor], state: State | None) -> None:
     save_file({name: tensor.contiguous() for name, tensor in model.items()}, folder / MODEL, metadata={"format": "pt"})
     if state is not None:
-        metadata = {"format": "pt", "numbers": json.dumps(state.numbers)}
+        # One entry only, as in optimizer_state: several are written in an order of chance.
+        metadata = {"numbers": json.dumps(state.numbers)}
         tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
         save_file(tensors, folder / OPTIMIZER, metadata=metadata)
 

@@ -43,7 +43,7 @@ class Masters:
         return ((shard, master) for shard, master in self.items() if not shard.duplicate)
 
     def fill(self, wholes: Mapping[str, torch.Tensor]) -> None:
-        """Copies this rank's parts of whole canonical tensors, whatever their dtype; each is asked for once or twice."""
+        """Copies this rank's parts of whole canonical tensors, whatever their dtype."""
         with torch.no_grad():
             for shard, master in self.items():
                 master.copy_(shard.cut(wholes[shard.name]))

@@ -9,7 +9,7 @@ from typing import Any
 
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.parallelism import Engine, EnginePlan
-from lmgraft.training import ranks
+from lmgraft.training import joining, ranks
 
 from lmgraft_megatron.plugin import MegatronConfig
 from lmgraft_megatron.refusals import expressible
@@ -28,13 +28,13 @@ class Megatron:
     def launch(self, work: Work) -> None:
         """Runs ``work`` on every rank; see :func:`lmgraft.training.ranks.launch` for errors."""
         device = _device(work)
-        body = _Body(self._config, work, device)
-        ranks.launch(
-            body,
-            ranks=self._config.size(_gpus() if device == "cuda" else 0),
-            device=device,
-            threads=self._config.threads,
-        )
+        gpus = _gpus() if device == "cuda" else 0
+        count = self._config.size(gpus)
+        if device == "cuda" and count > gpus and not joining.joined():
+            cause = f"this machine has {gpus} GPUs, and each rank takes one"
+            remedy = f"parallelism.ranks={gpus} or fewer, or start torchrun on several machines"
+            raise UserError(Problem(f"megatron: {count} ranks", cause, remedy))
+        ranks.launch(_Body(self._config, work, device), ranks=count, device=device, threads=self._config.threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,10 @@ def _gpus() -> int:
 
 
 def _device(work: Any) -> str:
-    """The device of the plan that ``work`` will make: a stage's work carries it."""
+    """The device of the plan that ``work`` will make: a stage's work carries it. Else CUDA where it is."""
     held = [work, *getattr(work, "args", ()), *getattr(work, "keywords", {}).values()]
     found = next((part.device for part in held if isinstance(getattr(part, "device", None), str)), None)
     if found == "mps":
         cause = "megatron-core runs on CUDA, and on a processor for tests and small models"
-        raise UserError(
-            Problem("device mps cannot be used with megatron", cause, "set device=cpu, or parallelism=single")
-        )
-    return found or "cpu"
+        raise UserError(Problem("megatron on mps", cause, "device=cpu, or parallelism=single"))
+    return found or ("cuda" if _gpus() else "cpu")

@@ -33,11 +33,11 @@ def of_recipe(config: MegatronConfig, recipe: Recipe, stage: str) -> Iterator[Pr
             )
         elif not list(architecture.config.check()):
             yield from expressible(give(), config, ranks)
-    size, rest = divmod(ranks, config.tensor * config.pipeline)
+    size = ranks // (config.tensor * config.pipeline)
     batch = getattr(node.config, "batch", None)
-    if isinstance(batch, int) and not rest and batch % size:
+    if isinstance(batch, int) and batch < size:
         cause = f"{ranks} ranks are {config.tensor} * {config.pipeline} * {size}: {size} ranks read different data"
-        yield Problem(f"{stage}.batch={batch} cannot be shared out", cause, f"{stage}.batch={-(-batch // size) * size}")
+        yield Problem(f"{stage}.batch={batch} cannot be shared out", cause, f"{stage}.batch={size} or more")
 
 
 def expressible(spec: DecoderSpec | None, config: MegatronConfig, ranks: int) -> Iterator[Problem]:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-pytest.importorskip("megatron.core")
 sys.path.insert(0, str(Path(__file__).parent))  # spawned ranks import the cases by name
 
-import torch  # noqa: E402
-from megatron_cases import Case, Train, part  # noqa: E402
+from megatron_cases import Case, Train, part
 
 LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "single": ("single", {}),
@@ -36,6 +35,7 @@ CASES = {
         ("gpt2", "dpo"),
         ("llama_tied", "causal_lm"),
         ("llama_bare", "causal_lm"),
+        ("llama", "everything"),
     )
 }
 
@@ -71,5 +71,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return done[layout]
 
     return folder
+
+
 if os.environ.get("NOGPT2"):
     CASES = {n: c for n, c in CASES.items() if "gpt2" not in n}

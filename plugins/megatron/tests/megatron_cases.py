@@ -4,14 +4,15 @@ since spawned ranks import it."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lmgraft.registry import build, registry
-from lmgraft.seams.objective import Batch
+from lmgraft.seams.architecture import Outputs
+from lmgraft.seams.objective import Batch, Loss
 from lmgraft.seams.parallelism import Engine, EnginePlan
 from safetensors.torch import save_file
 
@@ -36,6 +37,33 @@ def part(seam: str, name: str, **settings: Any) -> Any:
     return build(component, component.config(**typed))
 
 
+class Everything:
+    """Asks all that can be asked, in two terms, weighed by a statistic of the whole batch."""
+
+    asks = frozenset({"logprob", "logsumexp", "entropy", "vocab_mean", "greedy"})
+
+    def normalizers(self, batch: Batch) -> dict[str, float]:
+        return {"tokens": float(batch.weights.sum()), "rows": float(len(batch.tokens))}
+
+    def prepare(self, out: Outputs, batch: Batch) -> dict[str, Any]:
+        assert out.logprob is not None
+        assert not out.logprob.requires_grad
+        return {"sum": -(out.logprob * batch.weights).sum(), "count": float(batch.weights.sum())}
+
+    def loss(self, out: Outputs, batch: Batch, shared: Mapping[str, Any]) -> Loss:
+        assert out.logprob is not None
+        assert out.logsumexp is not None
+        assert out.entropy is not None
+        assert out.vocab_mean is not None
+        assert out.greedy is not None
+        mean = shared["sum"] / shared["count"]
+        there = batch.weights > 0
+        tokens = -((out.logprob - 0.1 * out.entropy) * batch.weights).sum()
+        drift = (out.logsumexp.square() - 0.3 * out.vocab_mean).masked_fill(~there, 0.0).sum(1)
+        right = float((out.greedy & there).sum())
+        return Loss({"tokens": tokens, "rows": (drift * mean).sum()}, {"right": (right, float(there.sum()))})
+
+
 @dataclass(frozen=True)
 class Case:
     """One model under one objective."""
@@ -53,7 +81,7 @@ class Case:
             "precision": "float32",
             "seed": 5,
             "initializer": part("initializer", "normal", std=0.08),
-            "objective": part("objective", self.objective) if self.objective else None,
+            "objective": Everything() if self.objective == "everything" else part("objective", self.objective),
             "optimizer": part("optimizer", "adamw", lr=RATE),
             "clip": 1.0,
         }

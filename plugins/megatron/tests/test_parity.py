@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import torch
 from megatron_cases import Ask, Case, Resume
 from safetensors.torch import load_file
 
+pytest.importorskip("megatron.core")
+
 LAYOUTS = ("tp2", "pp2", "sp", "tp2_pp2", "tp2_dp2")
-import os
+
 NAMES = (
     "llama-causal_lm",
     "llama-sft",
@@ -23,6 +26,7 @@ NAMES = (
     "gpt2-dpo",
     "llama_tied-causal_lm",
     "llama_bare-causal_lm",
+    "llama-everything",
 )
 Trained = Callable[[str], Path]
 
