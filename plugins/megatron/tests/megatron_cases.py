@@ -71,6 +71,7 @@ class Case:
     model: str
     objective: str = "causal_lm"
     steps: int = 20
+    precision: str = "float32"
 
     def plan(self, **changes: Any) -> EnginePlan:
         architecture, sizes = MODELS[self.model]
@@ -78,7 +79,7 @@ class Case:
             "architecture": part("architecture", architecture, **sizes),
             "vocab_size": VOCABULARY,
             "device": "cpu",
-            "precision": "float32",
+            "precision": self.precision,
             "seed": 5,
             "initializer": part("initializer", "normal", std=0.08),
             "objective": Everything() if self.objective == "everything" else part("objective", self.objective),
