@@ -23,6 +23,7 @@ from torch import distributed, nn
 from lmgraft_megatron import files, head, sharing
 from lmgraft_megatron.asking import Asked
 from lmgraft_megatron.batches import Fed, feed, moved
+from lmgraft_megatron.distributed import Distributed
 from lmgraft_megatron.layout import Layout
 from lmgraft_megatron.masters import Masters
 from lmgraft_megatron.model import build
@@ -34,7 +35,7 @@ __all__ = ["MegatronEngine"]
 class MegatronEngine:
     """Implements :class:`lmgraft.seams.parallelism.Engine` for one rank of a layout."""
 
-    def __init__(self, plan: EnginePlan, layout: Layout, engine: bool = False) -> None:
+    def __init__(self, plan: EnginePlan, layout: Layout, engine: bool = False, distribute: bool = False) -> None:
         spec = plan.architecture.spec()
         assert spec is not None, "layouts without a decoder spec are refused before"
         self._plan, self._layout, self._spec = plan, layout, spec
@@ -42,15 +43,10 @@ class MegatronEngine:
         own = shards(self._model, spec, plan.vocab_size, layout)
         self._shapes = files.canonical_shapes(plan)
         self._names = {name: (shape, stage_of(name, spec, layout.pipeline)) for name, shape in self._shapes.items()}
-        self._masters = Masters(own, layout)
+        kind = Distributed if distribute else Masters
+        self._masters: Masters | Distributed = kind(own, layout, plan, self._model)
         files.start(plan, self._masters, self._shapes)
         self._rows = self._vocabulary()
-        self._optimizer: torch.optim.Optimizer | None = None
-        if plan.optimizer is not None:
-            roles = plan.architecture.role
-            self._optimizer = plan.optimizer.build(
-                [(shard.name, master, roles(shard.name)) for shard, master in self._masters.items()]
-            )
         self._norm: float | None = None
 
     @property
@@ -72,18 +68,14 @@ class MegatronEngine:
         totals, passes = self._totals(objective, [part.batch for part in fed])
         shared = self._prepare(objective, fed)
         lost = self._run(fed, partial(_loss, objective, totals, shared, passes), objective.asks, forward_only=False)
-        self._masters.collect(self._model)
+        self._masters.collect()
         return self._stats([part for part in lost if part is not None])
 
     def apply(self, lr: float) -> None:
-        assert self._optimizer is not None, "an engine without an optimizer does not step"
         assert self._norm is not None, "apply follows forward_backward"
         if self._plan.clip is not None and self._norm > self._plan.clip:
-            torch._foreach_mul_(self._masters.gradients(), self._plan.clip / self._norm)
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr * group.get("scale", 1.0)
-        self._optimizer.step()
-        self._masters.publish()
+            self._masters.scale(self._plan.clip / self._norm)
+        self._masters.step(lr)
         self.discard()
 
     def discard(self) -> None:
@@ -96,8 +88,7 @@ class MegatronEngine:
     def gradients(self) -> dict[str, torch.Tensor]:
         """The canonical gradients between ``forward_backward`` and ``apply``, unclipped, float32, on the main rank;
         empty on the others. Collective."""
-        held = {shard.name: (shard, master.grad) for shard, master in self._masters.unique() if master.grad is not None}
-        return sharing.whole_tensors(self._names, held, self._layout)
+        return sharing.whole_tensors(self._names, self._masters.gradients(), self._layout)
 
     def _totals(self, objective: Objective, batches: Sequence[Batch]) -> tuple[Mapping[str, float], int]:
         """The denominators, and the number of microbatches, of all data ranks together."""
@@ -125,7 +116,7 @@ class MegatronEngine:
     def _stats(self, lost: Sequence[tuple[float, Mapping[str, tuple[float, float]]]]) -> StepStats:
         """One exchange for all figures; every rank adds the same numbers in the same order."""
         layout = self._layout
-        word: dict[str, Any] = {"squares": self._masters.squares() if layout.data[0] == 0 else 0.0}
+        word: dict[str, Any] = {"squares": self._masters.squares()}
         if layout.last and layout.tensor_rank == 0:
             word["loss"] = math.fsum(loss for loss, _ in lost)
             word["sums"] = sharing.add_up({name: total for name, (total, _) in metrics.items()} for _, metrics in lost)
@@ -172,14 +163,14 @@ class MegatronEngine:
     def save(self, folder: Path) -> None:
         weights = self._whole_weights()
         state = None
-        if self._optimizer is not None:
-            state = files.whole_state(self._optimizer, self._masters, self._names, self._layout)
+        if self._plan.optimizer is not None:
+            state = files.whole_state(self._masters.state(), self._names, self._layout)
         if self.main:
             files.write(folder, weights, state)
         distributed.barrier()
 
     def load(self, folder: Path) -> None:
-        files.load(folder, self._masters, self._shapes, self._optimizer)
+        files.load(folder, self._masters, self._shapes, self._plan.optimizer is not None)
 
     def export(self, folder: Path) -> None:
         weights = self._whole_weights()
@@ -188,8 +179,7 @@ class MegatronEngine:
         distributed.barrier()
 
     def _whole_weights(self) -> dict[str, torch.Tensor]:
-        held = {shard.name: (shard, master) for shard, master in self._masters.unique()}
-        return sharing.whole_tensors(self._names, held, self._layout)
+        return sharing.whole_tensors(self._names, self._masters.weights(), self._layout)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 

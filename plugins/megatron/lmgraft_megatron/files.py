@@ -7,7 +7,7 @@ The files are those of every engine: ``model.safetensors`` and ``optimizer.safet
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from lmgraft.seams.parallelism import EnginePlan
 from lmgraft.training import weights
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
 
 from lmgraft_megatron import sharing
+from lmgraft_megatron.distributed import Distributed
 from lmgraft_megatron.layout import Layout
 from lmgraft_megatron.masters import Masters
+from lmgraft_megatron.shards import Shard
 
 __all__ = ["State", "canonical_shapes", "export", "load", "start", "whole_state", "write"]
 
@@ -37,7 +38,7 @@ def canonical_shapes(plan: EnginePlan) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in weights.canonical(module).items()}
 
 
-def start(plan: EnginePlan, masters: Masters, shapes: Mapping[str, torch.Size]) -> None:
+def start(plan: EnginePlan, masters: Masters | Distributed, shapes: Mapping[str, torch.Size]) -> None:
     """Weights from a model folder or from the initializer: tensor by tensor, of which a rank keeps its part.
 
     :raises UserError: the folder's tensors are not those of the architecture.
@@ -107,31 +108,27 @@ class State:
 
 
 def whole_state(
-    optimizer: torch.optim.Optimizer,
-    masters: Masters,
-    names: Mapping[str, tuple[torch.Size, int]],
-    layout: Layout,
+    parts: Iterable[tuple[Shard, str, Any]], names: Mapping[str, tuple[torch.Size, int]], layout: Layout
 ) -> State:
-    """Gathers the state. Collective; filled on the main rank.
+    """Gathers an optimizer's state, given as (shard, key, value). Collective; filled on the main rank.
 
-    Tensors of a parameter's shape are joined as the parameter is; single numbers are the same on every rank. Raises
-    Fault for anything else: such an optimizer does not work element by element, and so not on shards.
+    Tensors of a shard's shape are joined as the shards are; single numbers are the same on every rank. Raises Fault
+    for anything else: such an optimizer does not work element by element, and so not on shards.
     """
-    spread: dict[str, dict[str, Any]] = {}
+    spread: dict[str, dict[str, tuple[Shard, torch.Tensor]]] = {}
     small: dict[str, torch.Tensor] = {}
     numbers: set[str] = set()
-    for shard, master in masters.unique():
-        for key, value in optimizer.state.get(master, {}).items():
-            name = f"{shard.name}.{key}"
-            if isinstance(value, torch.Tensor) and value.shape == master.shape and value.dim() > 0:
-                spread.setdefault(key, {})[shard.name] = (shard, value)
-            elif isinstance(value, torch.Tensor) and value.numel() == 1:
-                small[name] = value.detach().cpu()
-            elif isinstance(value, int | float):
-                small[name] = torch.tensor(float(value), dtype=torch.float64)
-                numbers.add(name)
-            elif value is not None:
-                raise Fault(f"{type(optimizer).__name__} keeps {key} in a form that cannot be split over ranks")
+    for shard, key, value in parts:
+        name = f"{shard.name}.{key}"
+        if isinstance(value, torch.Tensor) and value.dim() > 0 and tuple(value.shape) == shard.shape:
+            spread.setdefault(key, {})[shard.name] = (shard, value)
+        elif isinstance(value, torch.Tensor) and value.dim() == 0:
+            small[name] = value.detach().cpu()
+        elif isinstance(value, int | float):
+            small[name] = torch.tensor(float(value), dtype=torch.float64)
+            numbers.add(name)
+        elif value is not None:
+            raise Fault(f"the optimizer keeps {key} of {shard.name} in a form that cannot be split over ranks")
     told = sharing.gather_objects((small, numbers, {key: list(held) for key, held in spread.items()}))
     tensors: dict[str, torch.Tensor] = {}
     for part, _, _ in reversed(told):  # the first rank's word counts
@@ -153,47 +150,41 @@ def write(folder: Path, model: Mapping[str, torch.Tensor], state: State | None) 
         save_file(tensors, folder / OPTIMIZER, metadata=metadata)
 
 
-def load(
-    folder: Path, masters: Masters, shapes: Mapping[str, torch.Size], optimizer: torch.optim.Optimizer | None
-) -> None:
-    """Restores weights and state from whole tensors. Raises UserError where they are another architecture's."""
-    with safe_open(folder / MODEL, framework="pt", device="cpu") as stored:
-        found = {name: torch.Size(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-        if found != dict(shapes):
-            cause = "its tensors are not those of this architecture"
-            raise UserError(Problem(f"{folder} does not fit", cause, "remove the folder to begin anew"))
-    masters.fill(checkpoint.tensors(folder))
-    if optimizer is not None:
-        _load_state(folder / OPTIMIZER, masters, shapes, optimizer)
+def load(folder: Path, masters: Masters | Distributed, shapes: Mapping[str, torch.Size], steps: bool) -> None:
+    """Restores weights, and the optimizer's state where the engine ``steps``, from whole tensors.
+
+    :raises UserError: they are another architecture's.
+    """
+    stored = checkpoint.tensors(folder)
+    if {name: header.shape for name, header in stored.headers.items()} != {n: tuple(s) for n, s in shapes.items()}:
+        cause = "its tensors are not those of this architecture"
+        raise UserError(Problem(f"{folder} does not fit", cause, "remove the folder to begin anew"))
+    masters.fill(stored)
+    if steps:
+        with safe_open(folder / OPTIMIZER, framework="pt", device="cpu") as state:
+            masters.restore(_Restored(state))
 
 
-def _load_state(
-    path: Path, masters: Masters, shapes: Mapping[str, torch.Size], optimizer: torch.optim.Optimizer
-) -> None:
-    groups = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
-    optimizer.state.clear()
-    with safe_open(path, framework="pt", device="cpu") as stored:
-        numbers = set(json.loads(stored.metadata()["numbers"]))
-        keys: dict[str, list[str]] = {}
-        for name in stored.keys():  # noqa: SIM118 (a handle, not a dict)
+class _Restored(Mapping[str, Mapping[str, Any]]):
+    """Canonical name -> key -> value of a stored state; tensors are read when they are asked for."""
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+        self._numbers = set(json.loads(state.metadata()["numbers"]))
+        self._keys: dict[str, list[str]] = {}
+        for name in state.keys():  # noqa: SIM118 (a handle, not a dict)
             owner, _, key = name.rpartition(".")
-            keys.setdefault(owner, []).append(key)
-        for shard, master in masters.items():
-            for key in keys.get(shard.name, ()):
-                value = stored.get_tensor(f"{shard.name}.{key}")
-                if f"{shard.name}.{key}" in numbers:
-                    optimizer.state[master][key] = value.item()
-                    continue
-                if value.shape == shapes[shard.name]:
-                    value = shard.cut(value).clone()
-                optimizer.state[master][key] = _placed(key, value, master, groups[master])
+            self._keys.setdefault(owner, []).append(key)
 
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        found = {key: self._state.get_tensor(f"{name}.{key}") for key in self._keys[name]}
+        return {key: value.item() if f"{name}.{key}" in self._numbers else value for key, value in found.items()}
 
-def _placed(key: str, value: torch.Tensor, master: nn.Parameter, group: Mapping[str, Any]) -> torch.Tensor:
-    """Torch keeps the step count on the CPU, unless a kernel on the device reads it."""
-    if key == "step" and not (group.get("fused") or group.get("capturable")):
-        return value
-    return value.to(master.device)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def export(folder: Path, model: Mapping[str, torch.Tensor], plan: EnginePlan) -> None:

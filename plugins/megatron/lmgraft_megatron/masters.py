@@ -1,4 +1,4 @@
-"""Float32 weights that the optimizer steps, one a canonical shard, and the gradients that come back to them.
+"""Float32 weights that the plan's optimizer steps, one a canonical shard, and the gradients that come back to them.
 
 In float32 a shard that lies in one piece in Megatron's parameter *is* the master; queries, keys and values, which lie
 interleaved, and everything in bfloat16, are copies that are written back after a step.
@@ -10,18 +10,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from lmgraft.seams.parallelism import EnginePlan
 from torch import nn
 
 from lmgraft_megatron.layout import Layout
 from lmgraft_megatron.shards import Shard
 from lmgraft_megatron.sharing import sum_over
 
-__all__ = ["Masters"]
+__all__ = ["Held", "Masters", "placed"]
+
+#: Canonical name -> a shard and what of it is asked for (the weights, the gradients, a moment), shaped as the shard.
+Held = Mapping[str, tuple[Shard, torch.Tensor]]
 
 
 class Masters:
-    def __init__(self, shards: Sequence[Shard], layout: Layout) -> None:
+    """This rank's weights, whole on each data rank."""
+
+    def __init__(self, shards: Sequence[Shard], layout: Layout, plan: EnginePlan, model: Any) -> None:
         self._layout = layout
+        self._model = model
         self._pairs: list[tuple[Shard, nn.Parameter, bool]] = []
         for shard in shards:
             with torch.no_grad():
@@ -33,6 +40,11 @@ class Masters:
         for parameter in {id(shard.parameter): shard.parameter for shard in shards}.values():
             if parameter.dtype != torch.float32:
                 parameter.register_post_accumulate_grad_hook(self._add)
+        self._optimizer: torch.optim.Optimizer | None = None
+        if plan.optimizer is not None:
+            roles = plan.architecture.role
+            named = [(shard.name, master, roles(shard.name)) for shard, master in self.items()]
+            self._optimizer = plan.optimizer.build(named)
 
     def items(self) -> Iterator[tuple[Shard, nn.Parameter]]:
         for shard, master, _ in self._pairs:
@@ -50,17 +62,51 @@ class Masters:
         self.publish()
 
     def publish(self) -> None:
-        """Writes the masters back into Megatron's parameters after a step."""
+        """Writes the masters back into Megatron's parameters."""
         with torch.no_grad():
             for shard, master, shares in self._pairs:
                 if not shares:
                     shard.put(shard.parameter.data, master.data)
 
+    def weights(self) -> Held:
+        return {shard.name: (shard, master) for shard, master in self.unique()}
+
+    # --- the optimizer --------------------------------------------------------------------------------------------
+
+    def step(self, lr: float) -> None:
+        assert self._optimizer is not None, "an engine without an optimizer does not step"
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr * group.get("scale", 1.0)
+        self._optimizer.step()
+        self.publish()
+
+    def state(self) -> Iterator[tuple[Shard, str, Any]]:
+        """(shard, key, value) of the optimizer's state; tensors that are shaped as the shard are parts of a whole."""
+        if self._optimizer is None:
+            return
+        for shard, master in self.unique():
+            for key, value in self._optimizer.state.get(master, {}).items():
+                yield shard, key, value
+
+    def restore(self, stored: Mapping[str, Mapping[str, Any]]) -> None:
+        """``stored``: canonical name -> key -> whole tensor or number."""
+        if self._optimizer is None:
+            return
+        groups = {parameter: group for group in self._optimizer.param_groups for parameter in group["params"]}
+        self._optimizer.state.clear()
+        for shard, master in self.items():
+            for key, value in stored.get(shard.name, {}).items():
+                here = value
+                if isinstance(value, torch.Tensor):
+                    here = shard.cut(value).clone() if value.dim() else value
+                    here = placed(key, here, master.device, groups[master])
+                self._optimizer.state[master][key] = here
+
     # --- gradients ------------------------------------------------------------------------------------------------
 
-    def collect(self, model: Any) -> None:
+    def collect(self) -> None:
         """Sums the gradients of a finished backward pass over all ranks that hold parts of them."""
-        layout = self._layout
+        layout, model = self._layout, self._model
         own = {id(shard.parameter): shard.parameter for shard, _ in self.items()}
         summed = {key: self._gradient(parameter) for key, parameter in own.items()}
         if layout.sequence_parallel:
@@ -75,17 +121,18 @@ class Masters:
             for shard, master in self.items():
                 master.grad = shard.take(summed[id(shard.parameter)])
 
-    def gradients(self) -> list[torch.Tensor]:
-        return [master.grad for _, master in self.items() if master.grad is not None]
+    def gradients(self) -> Held:
+        return {shard.name: (shard, master.grad) for shard, master in self.unique() if master.grad is not None}
+
+    def scale(self, factor: float) -> None:
+        torch._foreach_mul_([master.grad for _, master in self.items() if master.grad is not None], factor)
 
     def squares(self) -> float:
-        """Sum of the squared gradients that are this rank's to count: shared ones belong to one rank."""
+        """Sum of the squared gradients that are this rank's to count: what several ranks hold belongs to one."""
+        if self._layout.data[0] != 0:
+            return 0.0
         first = self._layout.tensor_rank == 0
-        mine = [
-            master.grad
-            for shard, master in self.unique()
-            if master.grad is not None and (shard.dim is not None or first)
-        ]
+        mine = [grad for shard, grad in self.gradients().values() if shard.dim is not None or first]
         return float(nn.utils.get_total_norm(mine)) ** 2 if mine else 0.0
 
     def clear(self) -> None:
@@ -109,6 +156,13 @@ class Masters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         return parameter.grad
+
+
+def placed(key: str, value: torch.Tensor, device: torch.device, group: Mapping[str, Any]) -> torch.Tensor:
+    """Torch keeps the step count on the CPU, unless a kernel on the device reads it."""
+    if key == "step" and not (group.get("fused") or group.get("capturable")):
+        return value
+    return value.to(device)
 
 
 def _same_memory(taken: torch.Tensor, whole: torch.Tensor) -> bool:

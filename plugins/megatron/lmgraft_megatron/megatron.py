@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -61,7 +62,22 @@ class _Body:
         layout = joined_layout(config.tensor, config.pipeline, config.sequence_parallel, plan.device)
         from lmgraft_megatron.engine import MegatronEngine
 
-        return MegatronEngine(plan, layout)
+        distribute = config.distributed_optimizer
+        if distribute is None:
+            distribute = plan.device == "cuda" and layout.data[1] > 1
+        return MegatronEngine(plan, layout, _engine(config, plan), distribute and plan.optimizer is not None)
+
+
+def _engine(config: MegatronConfig, plan: EnginePlan) -> bool:
+    """Are the layers to be Transformer Engine's?"""
+    there = importlib.util.find_spec("transformer_engine") is not None
+    if config.transformer_engine and not (there and plan.device == "cuda"):
+        cause = "it runs on CUDA only" if there else "it is not installed"
+        remedy = "parallelism.transformer_engine=null" + ("" if there else ", or pip install 'lmgraft[te]'")
+        raise UserError(Problem("transformer_engine=true cannot be used", cause, remedy))
+    if config.transformer_engine is None:
+        return there and plan.device == "cuda"
+    return config.transformer_engine
 
 
 def _ground(device: str) -> Any:

@@ -30,6 +30,11 @@ class MegatronConfig(ComponentConfig):
     started, else the number of GPUs where that is a multiple of tensor * pipeline, else tensor * pipeline."""
     sequence_parallel: bool = execution(False)
     """Norms and residuals, too, are split over the tensor ranks, along the sequence."""
+    distributed_optimizer: bool | None = execution(None)
+    """Megatron's own: gradients, float32 weights and moments are split over the data ranks. It takes AdamW alone. Null
+    is true on CUDA with several data ranks."""
+    transformer_engine: bool | None = execution(None)
+    """Layers of Transformer Engine instead of Megatron's own; null takes them on CUDA where they are installed."""
     threads: int | None = execution(None)
     """Processor threads of a tensor operation in each rank; null shares the cores out."""
 

@@ -1,8 +1,9 @@
 """Megatron's layers and schedules on a processor: what they ask of CUDA by name is given them on the CPU.
 
 Megatron-core takes its device from ``torch.cuda.current_device()`` and from ``device="cuda"``. Inside :func:`on_cpu`
-both mean the CPU, ``Tensor.cuda`` leaves a tensor where it is, and waiting for a device waits for nothing. Never active
-where CUDA is: there Megatron runs as it stands.
+both mean the CPU, ``Tensor.cuda`` leaves a tensor where it is, ``Tensor.type()`` gives the name of CUDA's type (the
+distributed optimizer knows no other), and waiting for a device waits for nothing. Never active where CUDA is: there
+Megatron runs as it stands.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class _Redirect(TorchFunctionMode):
         named = dict(kwargs or {})
         if func is torch.Tensor.cuda:
             return args[0]
+        if func is torch.Tensor.type and len(args) == 1 and not named:
+            return func(*args).replace("torch.", "torch.cuda.")
         device = named.get("device")
         if device is not None and str(device).startswith("cuda"):
             named["device"] = CPU

@@ -22,7 +22,8 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "pp2": ("megatron", {"pipeline": 2}),
     "sp": ("megatron", {"tensor": 2, "sequence_parallel": True}),
     "tp2_pp2": ("megatron", {"tensor": 2, "pipeline": 2}),
-    "tp2_dp2": ("megatron", {"tensor": 2, "ranks": 4}),
+    "dp2": ("megatron", {"ranks": 2}),
+    "tp2_dp2": ("megatron", {"tensor": 2, "ranks": 4, "distributed_optimizer": True}),
 }
 CASES = {
     f"{model}-{objective}": Case(model, objective)
