@@ -77,17 +77,4 @@ class Llama:
         return hub.write(self.config, vocab_size)
 
     def spec(self) -> DecoderSpec:
-        config = self.config
-        return DecoderSpec(
-            layers=config.layers,
-            hidden=config.hidden,
-            heads=config.heads,
-            kv_heads=config.kv_heads,
-            head_dim=config.hidden // config.heads,
-            mlp=config.mlp,
-            context=config.context,
-            norm=config.norm.value,
-            norm_eps=config.norm_eps,
-            rope_theta=config.rope_theta,
-            tied=config.tied,
-        )
+        return self.config.spec()

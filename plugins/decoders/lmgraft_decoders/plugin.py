@@ -9,6 +9,7 @@ from typing import Any
 
 from lmgraft.component import Component, ComponentConfig
 from lmgraft.hookspecs import hookimpl
+from lmgraft.seams.architecture import DecoderSpec
 
 __all__ = ["LlamaConfig", "Norm"]
 
@@ -64,6 +65,22 @@ class LlamaConfig(ComponentConfig):
             yield f"a head is {self.hidden // self.heads} wide; rotary positions turn pairs, so it must be even"
         if self.heads % self.kv_heads:
             yield f"heads ({self.heads}) is not a multiple of kv_heads ({self.kv_heads})"
+
+    def spec(self) -> DecoderSpec:
+        """What another engine builds the same model from."""
+        return DecoderSpec(
+            layers=self.layers,
+            hidden=self.hidden,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.hidden // self.heads,
+            mlp=self.mlp,
+            context=self.context,
+            norm=self.norm.value,
+            norm_eps=self.norm_eps,
+            rope_theta=self.rope_theta,
+            tied=self.tied,
+        )
 
     @classmethod
     def from_hub(cls, config: Mapping[str, Any]) -> LlamaConfig | None:
