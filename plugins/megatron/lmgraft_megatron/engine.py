@@ -39,6 +39,7 @@ class MegatronEngine:
         spec = plan.architecture.spec()
         assert spec is not None, "layouts without a decoder spec are refused before"
         self._plan, self._layout, self._spec = plan, layout, spec
+        self._packed = engine
         self._model = build(spec, plan.vocab_size, plan.precision, layout, engine)
         own = shards(self._model, spec, plan.vocab_size, layout)
         self._shapes = files.canonical_shapes(plan)
@@ -185,7 +186,7 @@ class MegatronEngine:
 
     def _fed(self, batch: Batch) -> Fed:
         multiple = self._layout.tensor if self._layout.sequence_parallel else 1
-        return feed(moved(batch, self._layout.device), multiple)
+        return feed(moved(batch, self._layout.device), multiple, self._packed)
 
     def _vocabulary(self) -> head.Vocabulary:
         layout, size = self._layout, self._plan.vocab_size
@@ -214,7 +215,7 @@ class MegatronEngine:
 
         def step(parts: Iterator[Fed], model: Any) -> tuple[torch.Tensor, Any]:
             part = next(parts)
-            return model.ask(part.tokens, part.positions, part.mask), partial(finish, part)
+            return model.ask(part), partial(finish, part)
 
         schedule = get_forward_backward_func()
         found: list[Any] = schedule(
@@ -237,7 +238,7 @@ class MegatronEngine:
         layout = self._layout
         if layout.sequence_parallel:
             hidden = tensor_parallel.gather_from_sequence_parallel_region(hidden, tensor_parallel_output_grad=True)
-        hidden = hidden.transpose(0, 1)[:, : part.batch.tokens.shape[1]].contiguous()
+        hidden = part.rows(hidden)
         if layout.tensor > 1 and not layout.sequence_parallel:
             # After the transposition: Megatron sums a copy of a gradient that does not lie in one piece, and drops it.
             hidden = tensor_parallel.copy_to_tensor_model_parallel_region(hidden)

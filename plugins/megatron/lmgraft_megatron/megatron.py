@@ -69,15 +69,14 @@ class _Body:
 
 
 def _engine(config: MegatronConfig, plan: EnginePlan) -> bool:
-    """Are the layers to be Transformer Engine's?"""
+    """Are the layers to be Transformer Engine's? Its attention over packed documents is made for half precision."""
     there = importlib.util.find_spec("transformer_engine") is not None
-    if config.transformer_engine and not (there and plan.device == "cuda"):
-        cause = "it runs on CUDA only" if there else "it is not installed"
+    fits = there and plan.device == "cuda" and plan.precision == "bfloat16"
+    if config.transformer_engine and not fits:
+        cause = "it runs on CUDA and in bfloat16 only" if there else "it is not installed"
         remedy = "parallelism.transformer_engine=null" + ("" if there else ", or pip install 'lmgraft[te]'")
         raise UserError(Problem("transformer_engine=true cannot be used", cause, remedy))
-    if config.transformer_engine is None:
-        return there and plan.device == "cuda"
-    return config.transformer_engine
+    return fits if config.transformer_engine is None else config.transformer_engine
 
 
 def _ground(device: str) -> Any:

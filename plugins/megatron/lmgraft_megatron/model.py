@@ -21,11 +21,13 @@ with warnings.catch_warnings():
         get_gpt_layer_with_transformer_engine_spec,
     )
     from megatron.core.models.gpt.gpt_model import GPTModel
+    from megatron.core.packed_seq_params import PackedSeqParams
     from megatron.core.transformer.identity_op import IdentityOp
     from megatron.core.transformer.spec_utils import ModuleSpec
     from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
     from megatron.core.transformer.transformer_config import TransformerConfig
 
+from lmgraft_megatron.batches import Fed
 from lmgraft_megatron.norm import Norm
 
 __all__ = ["Decoder", "build", "padded"]
@@ -72,14 +74,16 @@ class Decoder(GPTModel):  # type: ignore[misc]
             weight = self.output_layer.weight
         return weight
 
-    def ask(self, tokens: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Hidden states (T, B, hidden), of this rank's slice of T under sequence parallelism.
-
-        ``tokens``, ``positions`` (B, T); ``mask`` (B or 1, 1, T, T) bool, True where nothing is seen.
-        """
+    def ask(self, fed: Fed) -> torch.Tensor:
+        """Hidden states as the layers have them (see :meth:`Fed.rows`); under sequence parallelism this rank's slice;
+        before the last stage those that go on to the next one."""
         if isinstance(getattr(self, "rotary_pos_emb", None), Turns):
-            self.rotary_pos_emb.positions = positions
-        hidden: torch.Tensor = self(tokens, positions, mask)
+            self.rotary_pos_emb.positions = fed.positions
+        packed = None
+        if fed.mask is None:
+            ends = {"cu_seqlens_q": fed.ends, "cu_seqlens_kv": fed.ends}
+            packed = PackedSeqParams("thd", **ends, max_seqlen_q=fed.longest, max_seqlen_kv=fed.longest)
+        hidden: torch.Tensor = self(fed.tokens, fed.positions, fed.mask, packed_seq_params=packed)
         return hidden
 
 
@@ -158,7 +162,14 @@ def _config(spec: DecoderSpec, precision: str, layout: Layout) -> Any:
 
 def _layer(spec: DecoderSpec, config: Any, engine: bool) -> ModuleSpec:
     if engine:
-        return get_gpt_layer_with_transformer_engine_spec()
+        fused = copy.deepcopy(get_gpt_layer_with_transformer_engine_spec())
+        if spec.norm == "none":
+            # Its projections bring the norm before them along; these are without.
+            from megatron.core.extensions.transformer_engine import TEColumnParallelLinear
+
+            fused.submodules.self_attention.submodules.linear_qkv = TEColumnParallelLinear
+            fused.submodules.mlp.submodules.linear_fc1 = TEColumnParallelLinear
+        return fused
     # Specs are shared between calls in some versions: a copy is ours to change.
     layer = copy.deepcopy(get_gpt_layer_local_spec(normalization=config.normalization))
     norm: Any = IdentityOp if spec.norm == "none" else Norm

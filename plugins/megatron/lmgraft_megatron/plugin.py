@@ -34,7 +34,8 @@ class MegatronConfig(ComponentConfig):
     """Megatron's own: gradients, float32 weights and moments are split over the data ranks. It takes AdamW alone. Null
     is true on CUDA with several data ranks."""
     transformer_engine: bool | None = execution(None)
-    """Layers of Transformer Engine instead of Megatron's own; null takes them on CUDA where they are installed."""
+    """Layers of Transformer Engine instead of Megatron's own; null takes them on CUDA in bfloat16 where they are
+    installed."""
     threads: int | None = execution(None)
     """Processor threads of a tensor operation in each rank; null shares the cores out."""
 
