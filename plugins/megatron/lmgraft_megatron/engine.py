@@ -119,7 +119,7 @@ class MegatronEngine:
         layout = self._layout
         word: dict[str, Any] = {"squares": self._masters.squares()}
         if layout.last and layout.tensor_rank == 0:
-            word["loss"] = math.fsum(loss for loss, _ in lost)
+            word["loss"] = sum(loss for loss, _ in lost)
             word["sums"] = sharing.add_up({name: total for name, (total, _) in metrics.items()} for _, metrics in lost)
             word["counts"] = sharing.add_up(
                 {name: count for name, (_, count) in metrics.items()} for _, metrics in lost

@@ -7,7 +7,7 @@ The files are those of every engine: ``model.safetensors`` and ``optimizer.safet
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,23 @@ def _differences(
     for name, shape in shapes.items():
         if name not in stored:
             yield Problem(f"{folder} lacks the tensor {name}", "the architecture of the recipe has it", remedy)
-        elif stored[name].shape != shape:
-            cause = f"the recipe's architecture makes it {tuple(shape)}"
-            yield Problem(f"{folder}: {name} is {tuple(stored[name].shape)}", cause, remedy)
+        elif (found := _shape(stored, name)) != tuple(shape):
+            cause = f"the recipe's architecture makes it {_by(shape)}"
+            yield Problem(f"{folder}: {name} is {_by(found)}", cause, remedy)
     for name in stored:
         # The second name of a tied tensor is no parameter of its own, and other writers store it all the same.
         if name not in shapes and name != "lm_head.weight":
             cause = "the architecture of the recipe has none of that name"
             yield Problem(f"{folder} holds the tensor {name}", cause, remedy)
+
+
+def _shape(stored: Mapping[str, torch.Tensor], name: str) -> tuple[int, ...]:
+    """From the file's header, where nothing was translated."""
+    return stored.headers[name].shape if isinstance(stored, checkpoint.Tensors) else tuple(stored[name].shape)
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------

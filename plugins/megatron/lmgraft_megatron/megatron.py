@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
-from contextlib import nullcontext
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from lmgraft_megatron.plugin import MegatronConfig
 from lmgraft_megatron.refusals import expressible
 
 __all__ = ["Megatron"]
+
+CONNECTIONS = "CUDA_DEVICE_MAX_CONNECTIONS"
 
 Work = Callable[[Callable[[EnginePlan], Engine]], None]
 
@@ -35,7 +38,8 @@ class Megatron:
             cause = f"this machine has {gpus} GPUs, and each rank takes one"
             remedy = f"parallelism.ranks={gpus} or fewer, or start torchrun on several machines"
             raise UserError(Problem(f"megatron: {count} ranks", cause, remedy))
-        ranks.launch(_Body(self._config, work, device), ranks=count, device=device, threads=self._config.threads)
+        with _one_connection():
+            ranks.launch(_Body(self._config, work, device), ranks=count, device=device, threads=self._config.threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class _Body:
     device: str
 
     def __call__(self) -> None:
-        with _ground(self.device):
+        with _one_connection(), _ground(self.device):
             self.work(self.engine)
 
     def engine(self, plan: EnginePlan) -> Engine:
@@ -77,6 +81,19 @@ def _engine(config: MegatronConfig, plan: EnginePlan) -> bool:
         remedy = "parallelism.transformer_engine=null" + ("" if there else ", or pip install 'lmgraft[te]'")
         raise UserError(Problem("transformer_engine=true cannot be used", cause, remedy))
     return fits if config.transformer_engine is None else config.transformer_engine
+
+
+@contextmanager
+def _one_connection() -> Iterator[None]:
+    """Megatron counts on kernels that start in the order they are issued in, so that sums between ranks overlap with
+    products; CUDA reads this when a process first uses it, and ranks inherit it."""
+    before = os.environ.get(CONNECTIONS)
+    os.environ.setdefault(CONNECTIONS, "1")
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(CONNECTIONS, None)
 
 
 def _ground(device: str) -> Any:
