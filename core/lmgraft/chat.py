@@ -63,6 +63,9 @@ TEMPLATES: Mapping[str, str] = {"solar": _SOLAR, "alpaca": _ALPACA, "chatml": _C
 #: is refused, so it can only come from the template.
 MARK = "\ufdd0"
 
+#: What a template that its author never tried on such messages ends in, beside Jinja's own errors.
+_FAILURES = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+
 
 def source(name_or_jinja: str) -> str:
     """A template's name as its source; anything that holds a brace is a source itself.
@@ -83,9 +86,10 @@ def encode_prompt(messages: Messages, tokenizer: TextTokenizer, template: str) -
 
     ``template`` is a name or a source. :raises UserError: the template cannot render these messages.
     """
-    pieces = [piece for piece, _ in _pieces(messages, template)]
-    if messages and messages[-1].get("role") != "assistant":
-        pieces.pop()  # what follows the last answer goes with the opening of the next one, as in training
+    cut = _pieces(messages, template)
+    if cut and not cut[-1][1]:
+        cut.pop()  # what follows the last answer goes with the opening of the next one, as in training
+    pieces = [piece for piece, _ in cut]
     text = render(messages, template, add_generation_prompt=True)
     done = "".join(pieces)
     return _encode([*pieces, text[len(done) :]] if text.startswith(done) else [text], tokenizer)
@@ -121,7 +125,7 @@ def render(messages: Messages, template: str, *, add_generation_prompt: bool = F
             messages=plain, add_generation_prompt=add_generation_prompt, bos_token=MARK, eos_token=MARK, tools=None
         )
         return text
-    except (jinja2.TemplateError, TypeError, ValueError, RecursionError, OverflowError) as error:
+    except (jinja2.TemplateError, *_FAILURES) as error:
         cause = f"{type(error).__name__}: {error}"
         raise UserError(
             Problem("the chat template cannot write this conversation", cause, "choose another: template=solar")

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lmgraft.seams.tokenizer import TextTokenizer
 
 __all__ = ["generate"]
 
@@ -13,10 +19,18 @@ __all__ = ["generate"]
     epilog="""\b
 Examples:
   lmgraft generate runs/quickstart/2026-01-31_12-00-00 "The module "
-  lmgraft generate out/stages/pretrain "def " --max-new-tokens 200 --temperature 0"""
+  lmgraft generate out/stages/pretrain "def " --max-new-tokens 200 --temperature 0
+  lmgraft generate runs/solar/2026-01-31_12-00-00 "What does len return?" --system "Be brief."
+  lmgraft generate runs/solar/2026-01-31_12-00-00 "Once upon a time" --no-chat"""
 )
 @click.argument("checkpoint", type=click.Path())
 @click.argument("prompt")
+@click.option(
+    "--chat/--no-chat",
+    default=None,
+    help="Ask PROMPT as a question, or continue it as text.  [default: ask where the model has a chat template]",
+)
+@click.option("--system", metavar="TEXT", help="What stands before the question, for a model that chats.")
 @click.option("--max-new-tokens", default=128, show_default=True, help="Tokens at most.")
 @click.option("--temperature", default=0.8, show_default=True, help="0 is greedy.")
 @click.option("--top-k", default=0, show_default=True, help="Only the k likeliest tokens; 0 is off.")
@@ -26,6 +40,8 @@ Examples:
 def generate(
     checkpoint: str,
     prompt: str,
+    chat: bool | None,
+    system: str | None,
     max_new_tokens: int,
     temperature: float,
     top_k: int,
@@ -33,7 +49,8 @@ def generate(
     seed: int,
     device: str,
 ) -> int:
-    """Continues PROMPT with the model in CHECKPOINT (a model folder or a run directory)."""
+    """Lets the model in CHECKPOINT (a model folder or a run directory) answer PROMPT, where it was tuned on chats, or
+    continue it."""
     from pathlib import Path
 
     from lmgraft import loading
@@ -45,8 +62,9 @@ def generate(
         raise UserError(bad)
     folder = loading.model_folder(Path(checkpoint))
     tokenizer = loading.load_tokenizer(folder)
+    asks = tokenizer.chat_template is not None if chat is None else chat
+    ids = _question(tokenizer, prompt, system, folder) if asks else _text(tokenizer, prompt, system)
     handle = loading.load(folder, device=device, precision="float32")
-    ids = [tokenizer.end_id, *tokenizer.encode_batch([prompt])[0]]
     if len(ids) >= handle.context:
         cause = f"it is {len(ids)} tokens and the model's context is {handle.context}"
         raise UserError(Problem("the prompt is too long", cause, "shorten it"))
@@ -58,7 +76,7 @@ def generate(
         seed=seed,
         stop_ids=(tokenizer.end_id,),
     )
-    sys.stdout.write(prompt)
+    sys.stdout.write("" if asks else prompt)
     said = ""
     made: list[int] = []
     for token in handle.generate(ids, sampling):
@@ -73,6 +91,28 @@ def generate(
             said = text
     sys.stdout.write(tokenizer.decode(made)[len(said) :] + "\n")
     return 0
+
+
+def _text(tokenizer: TextTokenizer, prompt: str, system: str | None) -> list[int]:
+    """A document starts after the end token, as it did in training."""
+    from lmgraft.errors import Problem, UserError
+
+    if system is not None:
+        cause = "the prompt is continued as text: the model has no chat template, or --no-chat was given"
+        raise UserError(Problem("--system has nowhere to stand", cause, "write it at the start of the prompt"))
+    return [tokenizer.end_id, *tokenizer.encode_batch([prompt])[0]]
+
+
+def _question(tokenizer: TextTokenizer, prompt: str, system: str | None, folder: Path) -> list[int]:
+    from lmgraft.chat import encode_prompt
+    from lmgraft.errors import Problem, UserError
+
+    if tokenizer.chat_template is None:
+        cause = "its tokenizer_config.json holds no chat_template: it was not tuned on chats"
+        remedy = "leave --chat out, or name the model of an sft or dpo stage"
+        raise UserError(Problem(f"--chat: the model in {folder} has no chat template", cause, remedy))
+    before = [{"role": "system", "content": system}] if system is not None else []
+    return encode_prompt([*before, {"role": "user", "content": prompt}], tokenizer, tokenizer.chat_template)
 
 
 def _bad(max_new_tokens: int, temperature: float, top_k: int, top_p: float, device: str) -> list:  # type: ignore[type-arg]

@@ -21,7 +21,7 @@ from lmgraft.seams.tokenizer import TextTokenizer
 from lmgraft.stages.plugin import Sample
 from lmgraft.training.events import Events, FileEvents, NoEvents
 
-__all__ = ["Questions", "prompt_ids", "score_file"]
+__all__ = ["Questions", "chat_ids", "holding", "prompt_ids", "score_file"]
 
 
 def score_file(folder: Path, evaluator: str) -> Path:
@@ -34,6 +34,27 @@ def prompt_ids(tokenizer: TextTokenizer, prompt: str) -> list[int]:
     return [tokenizer.end_id, *tokenizer.encode_batch([prompt])[0]]
 
 
+def chat_ids(tokenizer: TextTokenizer, question: str) -> list[int] | None:
+    """The ids that a question is asked with; None where the model carries no chat template.
+
+    :raises UserError: its template cannot write a question.
+    """
+    from lmgraft import chat
+
+    if tokenizer.chat_template is None:
+        return None
+    return chat.encode_prompt([{"role": "user", "content": question}], tokenizer, tokenizer.chat_template)
+
+
+def holding(corpora: Sequence[Path], columns: frozenset[str]) -> list[Path]:
+    """Those corpora that have all ``columns``, in their order."""
+    from pyarrow import parquet
+
+    from lmgraft.artifacts import corpus
+
+    return [path for path in corpora if columns <= set(parquet.read_schema(corpus.shards(path)[0]).names)]
+
+
 @dataclass(frozen=True)
 class Questions:
     """The work for one model. Called on every rank with the function that makes an engine."""
@@ -41,7 +62,7 @@ class Questions:
     stage: str
     model: Path
     """The model folder; it holds the tokenizer, too."""
-    corpus: Path | None
+    corpora: Sequence[Path]
     evaluators: Mapping[str, tuple[Component[Any], ComponentConfig]]
     """Those that have not answered yet."""
     sample: Sample | None
@@ -61,7 +82,7 @@ class Questions:
         events = FileEvents(self.out) if engine.main else NoEvents(self.out)
         events.begin(0)
         handle = _Interruptible(engine.handle(), events)
-        data = _Corpora(self.corpus, events)
+        data = _Corpora(self.corpora, events)
         for name, (component, config) in self.evaluators.items():
             data.reader = name
             scores = build(component, config).run(handle, tokenizer, data=data, limit=self.limit)
@@ -98,8 +119,9 @@ class Questions:
         )
 
     def _samples(self, handle: ModelHandle, tokenizer: TextTokenizer, sample: Sample) -> Iterator[SampleRow]:
-        for number, prompt in enumerate(sample.prompts):
-            ids = prompt_ids(tokenizer, prompt)
+        asked = [(prompt, prompt_ids(tokenizer, prompt)) for prompt in sample.prompts]
+        asked += [(text, ids) for text in sample.chat if (ids := chat_ids(tokenizer, text)) is not None]
+        for number, (prompt, ids) in enumerate(asked):
             room = handle.context + 1 - len(ids)  # the last token is written and never read
             sampling = Sampling(
                 max_new_tokens=min(sample.max_new_tokens, room),
@@ -123,25 +145,42 @@ def _write(handle: ModelHandle, tokenizer: TextTokenizer, ids: Sequence[int], sa
 
 
 class _Corpora:
-    """The corpus of the stage, as evaluators see it; documents move the progress bar."""
+    """The corpora of the stage, as evaluators see them; documents move the progress bar."""
 
-    def __init__(self, corpus: Path | None, events: Events) -> None:
-        self._corpus = corpus
+    def __init__(self, corpora: Sequence[Path], events: Events) -> None:
+        self._corpora = corpora
         self._events = events
         self._read = 0
         self.reader = ""
         """The evaluator at work."""
 
-    def documents(self, split: str) -> Iterator[Document]:
+    def documents(self, split: str, columns: frozenset[str] = frozenset({"text"})) -> Iterator[Document]:
+        """See :class:`lmgraft.seams.evaluator.EvaluationData`. A corpus that held nothing out is passed over where
+        another one did.
+
+        :raises UserError: no corpus has these columns, or none of those that have them has this split.
+        """
         from lmgraft.artifacts import corpus
 
-        if self._corpus is None:
+        fitting = self._fitting(columns)
+        # Where none has the split, the first one says so in its own words.
+        for path in [path for path in fitting if split in corpus.splits(path)] or fitting[:1]:
+            for document in corpus.documents(path, split):
+                yield document
+                self._read += 1
+                self._events.progress(self._read, {"evaluator": self.reader})
+
+    def _fitting(self, columns: frozenset[str]) -> list[Path]:
+        if not self._corpora:
             fact = f"evaluate: corpus is null, and {self.reader} reads documents"
-            raise UserError(Problem(fact, "there is nothing to read", "name a corpus stage: evaluate.corpus=corpus"))
-        for document in corpus.documents(self._corpus, split):
-            yield document
-            self._read += 1
-            self._events.progress(self._read, {"evaluator": self.reader})
+            raise UserError(Problem(fact, "there is nothing to read", "name a corpus stage: evaluate.corpus=[corpus]"))
+        fitting = holding(self._corpora, columns)
+        if not fitting:
+            names = ", ".join(sorted(columns))
+            fact = f"evaluate: {self.reader} reads documents with {names}"
+            cause = "no corpus that the stage names has these columns"
+            raise UserError(Problem(fact, cause, "add one that has them: evaluate.corpus=[corpus,pairs]"))
+        return fitting
 
 
 class _Interruptible:

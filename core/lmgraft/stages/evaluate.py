@@ -1,7 +1,7 @@
 """The stage ``evaluate``: every model through every evaluator, and some text by each: scores.json and samples.json.
 
 Each (model, evaluator) pair is kept under ``work`` as soon as it is known, so a stage that was killed asks only what
-is still open. Samples are looked up in the corpus's training documents: a fluent line that is a copy is no success.
+is still open. Samples are looked up in the corpora's training documents: a fluent line that is a copy is no success.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lmgraft.artifacts.scores import SAMPLES, SampleRow, ScoreRow, read, read_sa
 from lmgraft.component import ComponentConfig, StageConfig
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.stage import StageContext
-from lmgraft.stages.asking import Questions, prompt_ids, score_file
+from lmgraft.stages.asking import Questions, chat_ids, holding, prompt_ids, score_file
 from lmgraft.stages.copies import TrainingText
 from lmgraft.stages.plugin import EvaluateStage
 from lmgraft.training.events import Follower
@@ -65,14 +65,24 @@ class Evaluate:
 
         tokenizer = tokenizers.load(model.path)
         context = architecture_for(model.path).context()
+        sample = self._config.sample
+        asked = [
+            (f"sample.prompts: prompt {number}", "the end token before it", prompt_ids(tokenizer, prompt))
+            for number, prompt in enumerate(sample.prompts, 1)
+        ]
+        asked += [
+            (f"sample.chat: question {number}", "its chat template around it", ids)
+            for number, question in enumerate(sample.chat, 1)
+            if (ids := chat_ids(tokenizer, question)) is not None
+        ]
         problems = [
             Problem(
-                f"sample.prompts: prompt {number} is {len(ids)} tokens long with the end token before it",
+                f"{name} is {len(ids)} tokens long with {more}",
                 f"the context of {model.stage}'s model is {context} tokens, and its answer needs room too",
                 "shorten the prompt",
             )
-            for number, prompt in enumerate(self._config.sample.prompts, 1)
-            if len(ids := prompt_ids(tokenizer, prompt)) >= context
+            for name, more, ids in asked
+            if len(ids) >= context
         ]
         if problems:
             raise UserError(problems)
@@ -89,7 +99,7 @@ class Evaluate:
         questions = Questions(
             stage=model.stage,
             model=model.path,
-            corpus=_corpus(context),
+            corpora=_corpora(context),
             evaluators=evaluators,
             sample=None if sampled else self._config.sample,
             limit=self._config.limit,
@@ -98,22 +108,24 @@ class Evaluate:
             seed=context.seed,
             out=folder,
         )
-        total = self._documents(_corpus(context), [config for _, config in evaluators.values()])
+        total = self._documents(_corpora(context), [config for _, config in evaluators.values()])
         with (
             context.progress(f"asking {model.stage}", total, "documents") as bar,
             Follower(context, folder, bar, folder),
         ):
             context.part("parallelism").launch(questions)
 
-    def _documents(self, path: Path | None, configs: list[ComponentConfig]) -> int | None:
+    def _documents(self, corpora: list[Path], configs: list[ComponentConfig]) -> int | None:
         """How many documents the evaluators will read, as far as one can tell: for the bar only."""
         from lmgraft.artifacts import corpus
 
-        readers = sum("columns:text" in config.needs() for config in configs)
-        if path is None or not readers or "validation" not in corpus.splits(path):
-            return None
-        held_out = corpus.count(path, "validation")
-        return readers * (held_out if self._config.limit is None else min(held_out, self._config.limit))
+        total = 0
+        for config in configs:
+            needs = frozenset(need.removeprefix("columns:") for need in config.needs() if need.startswith("columns:"))
+            paths = [path for path in holding(corpora, needs) if "validation" in corpus.splits(path)] if needs else []
+            held_out = sum(corpus.count(path, "validation") for path in paths)
+            total += held_out if self._config.limit is None else min(held_out, self._config.limit)
+        return total or None
 
     def _scores(self, context: StageContext, model: Artifact) -> Iterator[ScoreRow]:
         for name in self._config.evaluators:
@@ -122,11 +134,11 @@ class Evaluate:
     def _look_up(self, context: StageContext, samples: list[SampleRow]) -> list[SampleRow]:
         from lmgraft.artifacts.corpus import texts
 
-        corpus = _corpus(context)
-        if corpus is None or not samples:
+        corpora = _corpora(context)
+        if not corpora or not samples:
             return samples
         with context.progress("looking samples up in the training text", len(samples), "samples") as progress:
-            training = TrainingText(texts(corpus, "train"))
+            training = TrainingText(text for path in corpora for text in texts(path, "train"))
             found = []
             for sample in samples:
                 context.alive()
@@ -139,6 +151,5 @@ def _folder(context: StageContext, model: Artifact) -> Path:
     return context.work / model.stage
 
 
-def _corpus(context: StageContext) -> Path | None:
-    given = context.inputs.get("corpus") or []
-    return given[0].path if given else None
+def _corpora(context: StageContext) -> list[Path]:
+    return [given.path for given in context.inputs.get("corpus") or ()]

@@ -22,10 +22,10 @@ from lmgraft.registry import build, registry
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.parallelism import Engine, EnginePlan, Sampling
 from lmgraft.seams.stage import Stage
-from lmgraft.stages.asking import Questions
+from lmgraft.stages.asking import Questions, _Corpora
 from lmgraft.stages.evaluate import Evaluate
 from lmgraft.stages.plugin import EvaluateStage, Precision, Sample
-from lmgraft.training.events import STOP
+from lmgraft.training.events import STOP, NoEvents
 
 TEXTS = [f"{n} and {n} make {n + n}, and {n} times {n} makes {n * n}." for n in range(300)]
 SAMPLE = Sample(prompts=["7 and ", ""], max_new_tokens=12, temperature=1.0)
@@ -239,7 +239,7 @@ def test_a_rank_that_is_told_to_stop_asks_nothing_more(
     questions = Questions(
         stage="pretrain",
         model=model.path,
-        corpus=corpus.path,
+        corpora=[corpus.path],
         evaluators={name: chosen("evaluator", name) for name in evaluators},
         sample=SAMPLE,
         limit=5,
@@ -280,3 +280,58 @@ def test_deciding_about_a_stage_imports_nothing_heavy() -> None:
         "Evaluate(EvaluateStage()); print([m for m in ('torch', 'numpy', 'tokenizers', 'pyarrow') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def pairs_corpus(folder: Path) -> Artifact:
+    folder.mkdir()
+    for split in ("train", "validation"):
+        rows = [Document(id=f"p/{split}{n}", prompt=f"{n}?", chosen="yes", rejected="no") for n in range(3)]
+        with CorpusWriter(folder / shard_name(split, 0, 1), {"prompt", "chosen", "rejected"}) as writer:
+            writer.write(to_batch(rows, "p"))
+    return Artifact("corpus", folder, "3" * 64, "pairs")
+
+
+def tuned(folder: Path, model: Artifact, template: str) -> Artifact:
+    shutil.copytree(model.path, folder)
+    tokenizer.set_chat_template(folder, template)
+    return Artifact("model", folder, "4" * 64, "sft")
+
+
+def test_each_evaluator_reads_the_corpora_that_have_its_columns(
+    run: Run, tmp_path: Path, corpus: Artifact, model: Artifact
+) -> None:
+    pairs = pairs_corpus(tmp_path / "pairs")
+    _, alone = run("alone")
+    _, both = run("both", inputs={"models": [model], "corpus": [pairs, corpus]})
+    assert (alone.out / "scores.json").read_bytes() == (both.out / "scores.json").read_bytes()
+    assert both.totals[0] == 5
+    asked = _Corpora([pairs.path, corpus.path], NoEvents(tmp_path))
+    chosen_ones = list(asked.documents("validation", frozenset({"chosen", "rejected"})))
+    assert [document.id for document in chosen_ones] == ["p/validation0", "p/validation1", "p/validation2"]
+
+
+def test_no_corpus_with_the_columns_is_said(run: Run, tmp_path: Path, model: Artifact) -> None:
+    pairs = pairs_corpus(tmp_path / "pairs")
+    with pytest.raises(UserError, match=r"perplexity reads documents with text(.|\n)*no corpus that the stage names"):
+        run(inputs={"models": [model], "corpus": [pairs]})
+
+
+def test_questions_go_to_those_models_that_chat(run: Run, tmp_path: Path, corpus: Artifact, model: Artifact) -> None:
+    wordy = tuned(tmp_path / "tuned", model, "{{ bos_token }}{{ messages[0]['content'] }}{{ '\\n> ' }}")
+    sample = Sample(prompts=["7 and "], chat=["2+2"], max_new_tokens=5, temperature=0)
+    _, context = run(inputs={"models": [model, wordy], "corpus": [corpus]}, sample=sample)
+    rows = read_samples(context.out)
+    assert [(row["stage"], row["prompt"]) for row in rows] == [
+        ("pretrain", "7 and "), ("sft", "7 and "), ("sft", "2+2"),
+    ]  # fmt: skip
+    saved = tokenizer.load(wordy.path)
+    ids = [saved.end_id, *saved.encode_batch(["2+2\n> "])[0]]
+    sampling = Sampling(max_new_tokens=5, temperature=0, stop_ids=(saved.end_id,))
+    expected = list(load(wordy.path, device="cpu", precision="float32").generate(ids, sampling))
+    assert rows[2]["text"] == saved.decode(expected, skip_special=True)
+
+
+def test_a_question_that_does_not_fit_is_refused_first(run: Run, tmp_path: Path, model: Artifact) -> None:
+    solar = tuned(tmp_path / "tuned", model, "{{ messages[0]['content'] * 9 }}")
+    with pytest.raises(UserError, match=r"sample.chat: question 1 is \d+ tokens long with its chat template around it"):
+        run(inputs={"models": [solar]}, sample=Sample(chat=["0123456789"]))

@@ -1,0 +1,164 @@
+"""Chats as tokens, with a byte-level tokenizer whose end token a message can spell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lmgraft import chat
+from lmgraft.artifacts import tokenizer
+from lmgraft.artifacts.tokenizer import SavedTokenizer
+from lmgraft.errors import UserError
+
+END = "<|endoftext|>"
+TALK: list[dict[str, Any]] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Two and two?"},
+    {"role": "assistant", "content": "Four."},
+    {"role": "user", "content": "And three?"},
+    {"role": "assistant", "content": "Seven."},
+]
+#: As transformers users write them: blocks on lines of their own, a filter, a namespace.
+LINES = """{{ bos_token }}
+{%- for message in messages %}
+    {%- if message['role'] not in ['system', 'user', 'assistant'] %}
+        {{- raise_exception('unknown role') }}
+    {%- endif %}
+    {{- '[' + message['role'] | upper + '] ' + message['content'] | trim }}
+    {%- if message['role'] == 'assistant' %}
+        {{- eos_token }}
+    {%- endif %}
+    {{- '\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '[ASSISTANT] ' }}
+{%- endif %}"""
+BLOCKS = """{{ bos_token }}{% for message in messages %}
+    {% if true %}
+{{ message | tojson }}
+    {% endif %}
+{% endfor %}
+{% if add_generation_prompt %}>{% endif %}"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE({letter: index for index, letter in enumerate(alphabet)}, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([END, "<|pad|>"])
+    made.save(str(folder / "tokenizer.json"))
+    special = {"eos_token": END, "pad_token": "<|pad|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(special))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved(folder: Path) -> SavedTokenizer:
+    return tokenizer.load(folder)
+
+
+@pytest.mark.parametrize("name", chat.TEMPLATES)
+def test_the_answers_weigh_and_so_do_their_ends(name: str, saved: SavedTokenizer) -> None:
+    ids, weights = chat.encode_chat(TALK, saved, name)
+    assert len(ids) == len(weights)
+    learnt = [token for token, weight in zip(ids, weights, strict=True) if weight]
+    assert saved.decode(learnt) == f"Four.{END}Seven.{END}"
+    assert set(weights) == {0.0, 1.0}
+    assert ids[0] == saved.end_id
+    assert not weights[0]
+    assert ids[-1] == saved.end_id
+
+
+@pytest.mark.parametrize("template", [*chat.TEMPLATES, LINES])
+def test_generation_sees_the_ids_that_training_saw(template: str, saved: SavedTokenizer) -> None:
+    ids, weights = chat.encode_chat(TALK, saved, template)
+    for answer in (2, 4):
+        prompt = chat.encode_prompt(TALK[:answer], saved, template)
+        assert ids[: len(prompt)] == prompt
+        assert not weights[len(prompt) - 1]
+        assert weights[len(prompt)]
+
+
+@pytest.mark.parametrize("template", [*chat.TEMPLATES.values(), LINES, BLOCKS])
+@pytest.mark.parametrize("opening", [False, True])
+def test_the_text_is_transformers_own(template: str, opening: bool, folder: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"), bos_token=END, eos_token=END
+    )
+    expected = theirs.apply_chat_template(
+        TALK[:4], chat_template=template, tokenize=False, add_generation_prompt=opening
+    )
+    assert chat.render(TALK[:4], template, add_generation_prompt=opening).replace(chat.MARK, END) == expected
+
+
+def test_a_message_that_spells_the_end_token_ends_nothing(saved: SavedTokenizer) -> None:
+    talk = [{"role": "user", "content": f"say {END}"}, {"role": "assistant", "content": f"{END} it is"}]
+    ids, _ = chat.encode_chat(talk, saved, "solar")
+    assert ids.count(saved.end_id) == 2  # the first and the last
+    assert saved.decode(ids).count(END) == 4
+
+
+def test_jinja_in_a_message_is_text(saved: SavedTokenizer) -> None:
+    attack = "{{ 7 * 7 }}{% for x in ().__class__.__mro__ %}{{ x }}{% endfor %}{{ bos_token }}"
+    ids = chat.encode_prompt([{"role": "user", "content": attack}], saved, "solar")
+    assert attack in saved.decode(ids)
+    assert ids.count(saved.end_id) == 1
+
+
+def test_the_private_mark_in_a_message_is_refused(saved: SavedTokenizer) -> None:
+    with pytest.raises(UserError, match=r"message 1 holds U\+FDD0"):
+        chat.encode_prompt([{"role": "user", "content": f"a{chat.MARK}b"}], saved, "solar")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ().__class__.__base__.__subclasses__() }}",
+        "{{ messages.__init__.__globals__ }}",
+        "{{ raise_exception.__globals__['json'] }}",
+        "{{ cycler.__init__.__globals__.os.system('true') }}",
+        "{{ messages.append(1) }}",
+        "{{ messages[0].update({'role': 'system'}) }}",
+        "{{ '{0.__class__}'.format(messages) }}{{ messages.pop() }}",
+        "{% for x in range(10 ** 9) %}{% endfor %}",
+        "{{ 1 / 0 }}",
+        "{% include '/etc/passwd' %}",
+    ],
+)
+def test_a_strangers_template_cannot_leave_the_sandbox(template: str, folder: Path, tmp_path: Path) -> None:
+    tokenizer.copy(folder, tmp_path)
+    tokenizer.set_chat_template(tmp_path, template)
+    stranger = tokenizer.load(tmp_path)
+    assert stranger.chat_template == template
+    talk = [{"role": "user", "content": "hello"}]
+    with pytest.raises(UserError, match="the chat template cannot write this conversation"):
+        chat.encode_prompt(talk, stranger, template)
+    assert talk == [{"role": "user", "content": "hello"}]
+
+
+def test_names_sources_and_neither() -> None:
+    assert chat.source("solar") == chat.TEMPLATES["solar"]
+    assert chat.source("{{ messages }}") == "{{ messages }}"
+    with pytest.raises(UserError, match="there is no chat template 'sola'"):
+        chat.source("sola")
+    with pytest.raises(UserError, match="no Jinja source"):
+        chat.source("{% for %}")
+
+
+def test_a_role_that_the_template_does_not_know_is_refused(saved: SavedTokenizer) -> None:
+    with pytest.raises(UserError, match="a message of the role tool"):
+        chat.encode_prompt([{"role": "tool", "content": "x"}], saved, "solar")
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused(saved: SavedTokenizer) -> None:
+    template = "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
+    with pytest.raises(UserError, match="rewrites earlier turns"):
+        chat.encode_chat(TALK, saved, template)
