@@ -7,7 +7,7 @@ number of devices they are laid out over changes a single weight, and adding a t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from lmgraft.errors import Problem, UserError
 from lmgraft.seams.architecture import Architecture
 from lmgraft.seams.initializer import Initializer, ModelShape
 
-__all__ = ["canonical", "initialise", "load_into", "materialise", "model_shape", "tensor_seed"]
+__all__ = ["canonical", "export", "initialise", "load_into", "materialise", "model_shape", "tensor_seed"]
 
 
 def materialise(architecture: Architecture, vocab_size: int, device: str) -> nn.Module:
@@ -84,32 +84,49 @@ def initialise(module: nn.Module, architecture: Architecture, initializer: Initi
             parameter.copy_(tensor)
 
 
-def load_into(module: nn.Module, folder: Path) -> None:
-    """Copies a model folder's tensors into the module's of the same name, whatever the dtype on disk.
+def load_into(module: nn.Module, architecture: Architecture, folder: Path) -> None:
+    """Copies a model folder's tensors into the module's, whatever the dtype on disk; names and layouts of Hugging Face
+    are translated by the architecture where it has its own.
 
     :raises UserError: names or shapes differ; every difference is a problem of its own.
     """
     stored = checkpoint.tensors(folder)
     named = canonical(module)
-    problems = list(_differences(named, stored, set(module.state_dict()), folder))
+    # Headers stand for the tensors: what does not fit is told before a byte of them is read.
+    outlines = {name: torch.empty(header.shape, device="meta") for name, header in stored.headers.items()}
+    shapes = {name: tuple(outline.shape) for name, outline in _from_hub(architecture, outlines).items()}
+    problems = list(_differences(named, shapes, set(module.state_dict()), folder))
     if problems:
         raise UserError(problems)
+    translated = _from_hub(architecture, stored)
     with torch.no_grad():
         for name, tensor in named.items():
-            tensor.copy_(stored[name])
+            tensor.copy_(translated[name])
+
+
+def export(folder: Path, tensors: Mapping[str, torch.Tensor], architecture: Architecture, vocab_size: int) -> None:
+    """Writes canonical tensors as a Hugging Face model folder, under the names and in the layout of its class."""
+    translate = getattr(architecture, "to_hub", None)
+    checkpoint.write(folder, translate(tensors) if translate else tensors, architecture.hub_config(vocab_size))
+
+
+def _from_hub(architecture: Architecture, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    translate = getattr(architecture, "from_hub", None)
+    translated: Mapping[str, torch.Tensor] = translate(tensors) if translate else tensors
+    return translated
 
 
 def _differences(
-    named: dict[str, torch.Tensor], stored: checkpoint.Tensors, known: set[str], folder: Path
+    named: dict[str, torch.Tensor], stored: Mapping[str, tuple[int, ...]], known: set[str], folder: Path
 ) -> Iterator[Problem]:
     remedy = "give the stage the architecture settings that the model was made with (see its config.json)"
     for name, tensor in named.items():
-        if name not in stored.headers:
+        if name not in stored:
             yield Problem(f"{folder} lacks the tensor {name}", "the architecture of the recipe has it", remedy)
-        elif stored.headers[name].shape != tuple(tensor.shape):
+        elif stored[name] != tuple(tensor.shape):
             cause = f"the recipe's architecture makes it {_by(tensor.shape)}"
-            yield Problem(f"{folder}: {name} is {_by(stored.headers[name].shape)}", cause, remedy)
-    for name in stored.headers:
+            yield Problem(f"{folder}: {name} is {_by(stored[name])}", cause, remedy)
+    for name in stored:
         # The second name of a tied tensor is no parameter of its own, and other writers store it all the same.
         if name not in known:
             cause = "the architecture of the recipe has none of that name"

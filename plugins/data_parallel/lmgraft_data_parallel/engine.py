@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lmgraft.artifacts import checkpoint
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.architecture import Outputs
 from lmgraft.seams.objective import Batch, Objective
@@ -181,8 +180,7 @@ class SingleEngine:
     def export(self, folder: Path) -> None:
         if not self.main:
             return
-        config = self._plan.architecture.hub_config(self._plan.vocab_size)
-        checkpoint.write(folder, weights.canonical(self._module), config)
+        weights.export(folder, weights.canonical(self._module), self._plan.architecture, self._plan.vocab_size)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -213,7 +211,7 @@ def _totals(objective: Objective, batches: Sequence[Batch], replicas: Replicas) 
 def _started(plan: EnginePlan) -> nn.Module:
     module = weights.materialise(plan.architecture, plan.vocab_size, plan.device)
     if plan.weights is not None:
-        weights.load_into(module, plan.weights)
+        weights.load_into(module, plan.architecture, plan.weights)
     else:
         assert plan.initializer is not None, "weights start from a model folder or from an initializer"
         weights.initialise(module, plan.architecture, plan.initializer, plan.seed)

@@ -1,11 +1,11 @@
-"""The settings as a transformers ``config.json`` of ``LlamaForCausalLM``, and back.
+"""Llama's settings as a transformers ``config.json`` of ``LlamaForCausalLM``, and back.
 
 Written so that transformers 4 (``rope_theta``, ``torch_dtype``) and 5 (``rope_parameters``, ``dtype``) both load it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmgraft.errors import Problem, UserError
@@ -13,9 +13,9 @@ from lmgraft.errors import Problem, UserError
 if TYPE_CHECKING:
     from lmgraft_decoders.plugin import LlamaConfig
 
-__all__ = ["NORM_KEY", "read", "write"]
+__all__ = ["NORM_KEY", "missing", "read", "told", "write"]
 
-#: Not a key of transformers: only lmgraft can build a Llama without norms.
+#: Not a key of transformers: only lmgraft can build these models without norms.
 NORM_KEY = "lmgraft_norm"
 
 NAMES = {
@@ -69,32 +69,34 @@ def read(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     if config.get("model_type") != "llama":
         return None
-    problems = [*_missing(config), *_unsupported(config)]
+    problems = [*missing(config, NAMES.values(), "a Llama"), *_unsupported(config)]
     if problems:
         raise UserError(problems)
     values = {field: int(config[name]) for field, name in NAMES.items()}
     values["kv_heads"] = int(config.get("num_key_value_heads") or config["num_attention_heads"])
-    values["context"] = int(_or(config.get("max_position_embeddings"), DEFAULTS["context"]))
+    values["context"] = int(told(config.get("max_position_embeddings"), DEFAULTS["context"]))
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    theta = _or(rope.get("rope_theta"), _or(config.get("rope_theta"), DEFAULTS["rope_theta"]))
+    theta = told(rope.get("rope_theta"), told(config.get("rope_theta"), DEFAULTS["rope_theta"]))
     return {
         **values,
         "rope_theta": float(theta),
         "norm": str(config.get(NORM_KEY) or "rmsnorm"),
-        "norm_eps": float(_or(config.get("rms_norm_eps"), DEFAULTS["norm_eps"])),
+        "norm_eps": float(told(config.get("rms_norm_eps"), DEFAULTS["norm_eps"])),
         "tied": bool(config.get("tie_word_embeddings", False)),
     }
 
 
-def _or(value: Any, default: Any) -> Any:
+def told(value: Any, default: Any) -> Any:
+    """The value, or the default where the file is silent."""
     return default if value is None else value
 
 
-def _missing(config: Mapping[str, Any]) -> Iterator[Problem]:
-    for name in NAMES.values():
+def missing(config: Mapping[str, Any], names: Iterable[str], what: str) -> Iterator[Problem]:
+    """A problem for each size that is not there, or is no whole number above 0."""
+    for name in names:
         value = config.get(name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            cause = "a Llama cannot be built without it" if value is None else f"it is {value!r}, not a whole number"
+            cause = f"{what} cannot be built without it" if value is None else f"it is {value!r}, not a whole number"
             yield Problem(f"config.json gives no {name}", cause, "take config.json from where the weights came from")
 
 
@@ -104,7 +106,7 @@ def _unsupported(config: Mapping[str, Any]) -> Iterator[Problem]:
     found = {
         "rope_scaling": _rope_kind(config.get("rope_scaling")),
         "rope_parameters": _rope_kind(config.get("rope_parameters")),
-        "partial_rotary_factor": _unless(_or(config.get("partial_rotary_factor"), 1.0), 1.0),
+        "partial_rotary_factor": _unless(told(config.get("partial_rotary_factor"), 1.0), 1.0),
         "attention_bias": config.get("attention_bias") or None,
         "mlp_bias": config.get("mlp_bias") or None,
         "hidden_act": _unless(config.get("hidden_act", "silu"), "silu", "swish"),
@@ -119,7 +121,7 @@ def _unsupported(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _rope_kind(rope: Any) -> Any:
     """The kind of rotary positions where it is not the plain one; transformers 4 also wrote it as ``type``."""
-    kind = _or(rope.get("rope_type"), rope.get("type")) if isinstance(rope, Mapping) else rope
+    kind = told(rope.get("rope_type"), rope.get("type")) if isinstance(rope, Mapping) else rope
     return _unless(kind, None, "default")
 
 

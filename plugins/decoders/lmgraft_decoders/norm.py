@@ -1,4 +1,4 @@
-"""RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+"""RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467) and LayerNorm (Ba et al. 2016, arXiv:1607.06450)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-__all__ = ["RMSNorm"]
+__all__ = ["LayerNorm", "RMSNorm"]
 
 
 class RMSNorm(nn.Module):
@@ -24,13 +24,27 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        device = x.device.type
-        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        device, kind = x.device.type, _kind(x)
         if device == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling():
             # torch has no fused kernel for the CPU: F.rms_norm is nine passes over memory there.
             normed: torch.Tensor = _RMSNorm.apply(x, self.weight, self.eps, kind)
             return normed
         return functional.rms_norm(x, self.weight.shape, self.weight, self.eps).to(kind)
+
+
+class LayerNorm(nn.LayerNorm):
+    """(x - mean) / sqrt(variance + eps) * weight + bias, of the same type as :class:`RMSNorm`; not filled."""
+
+    def reset_parameters(self) -> None:
+        return
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).to(_kind(x))
+
+
+def _kind(x: torch.Tensor) -> torch.dtype:
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 class _RMSNorm(torch.autograd.Function):

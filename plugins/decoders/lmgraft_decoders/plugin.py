@@ -1,4 +1,4 @@
-"""The architecture ``llama``: its name and its settings."""
+"""The architectures ``llama`` and ``gpt2``: their names and their settings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from lmgraft.component import Component, ComponentConfig
 from lmgraft.hookspecs import hookimpl
 from lmgraft.seams.architecture import DecoderSpec
 
-__all__ = ["LlamaConfig", "Norm"]
+__all__ = ["Gpt2Config", "Gpt2Norm", "LlamaConfig", "Norm"]
 
 
 class Norm(Enum):
     rmsnorm = "rmsnorm"
+    none = "none"
+
+
+class Gpt2Norm(Enum):
+    layernorm = "layernorm"
     none = "none"
 
 
@@ -96,7 +101,66 @@ class LlamaConfig(ComponentConfig):
 
 @dataclass
 class Gpt2Config(ComponentConfig):
-    """Under way."""
+    """The defaults are a small model for a processor: 3.2 million parameters beside the embeddings."""
+
+    layers: int = 4
+    """Blocks, each attention and MLP."""
+    hidden: int = 256
+    """Width of the residual stream."""
+    heads: int = 4
+    """Attention heads; each is hidden / heads wide."""
+    mlp: int = 1024
+    """Width of the MLP; 4 hidden in GPT-2."""
+    context: int = 256
+    """The longest sequence: the position table has as many rows."""
+    norm: Gpt2Norm = Gpt2Norm.layernorm
+    """``none`` leaves all norms out; such a model needs an initializer made for that, and loads only here."""
+    norm_eps: float = 1e-5
+    """Added to the variance inside LayerNorm."""
+    tied: bool = True
+    """The head is the embedding matrix."""
+
+    def provides(self) -> frozenset[str]:
+        return frozenset({"decoder_spec", "norm" if self.norm is Gpt2Norm.layernorm else "no_norm"})
+
+    def check(self) -> Iterator[str]:
+        wrong = [name for name in ("layers", "hidden", "heads", "mlp", "context") if getattr(self, name) < 1]
+        for name in wrong:
+            yield f"{name} is {getattr(self, name)}; it must be at least 1"
+        if self.norm_eps <= 0:
+            yield f"norm_eps is {self.norm_eps}; it must be above 0"
+        if not wrong and self.hidden % self.heads:
+            yield f"hidden ({self.hidden}) is not a multiple of heads ({self.heads})"
+
+    def spec(self) -> DecoderSpec:
+        """What another engine builds the same model from."""
+        return DecoderSpec(
+            layers=self.layers,
+            hidden=self.hidden,
+            heads=self.heads,
+            kv_heads=self.heads,
+            head_dim=self.hidden // self.heads,
+            mlp=self.mlp,
+            context=self.context,
+            norm=self.norm.value,
+            norm_eps=self.norm_eps,
+            activation="gelu_tanh",
+            gated=False,
+            positions="learned",
+            bias=True,
+            tied=self.tied,
+        )
+
+    @classmethod
+    def from_hub(cls, config: Mapping[str, Any]) -> Gpt2Config | None:
+        """The settings of a transformers ``config.json``; None where that is of another ``model_type``.
+
+        Raises :class:`lmgraft.errors.UserError` where the model has switches that this architecture lacks.
+        """
+        from lmgraft_decoders import hub_gpt2
+
+        values = hub_gpt2.read(config)
+        return None if values is None else cls(**{**values, "norm": Gpt2Norm(values["norm"])})
 
 
 @hookimpl

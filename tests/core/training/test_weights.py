@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_weights_are_loaded_in_any_dtype(tmp_path: Path) -> None:
     checkpoint.write(tmp_path, {name: tensor.bfloat16() for name, tensor in state.items()}, {"model_type": "pair"})
     architecture: Any = Architecture()
     module = weights.materialise(architecture, 6, "cpu")
-    weights.load_into(module, tmp_path)
+    weights.load_into(module, architecture, tmp_path)
     for name, tensor in weights.canonical(module).items():
         assert tensor.dtype == torch.float32
         assert torch.equal(tensor, state[name].bfloat16().float())
@@ -107,7 +108,7 @@ def test_a_stored_second_name_of_a_tied_tensor_is_accepted(tmp_path: Path) -> No
     checkpoint.write(tmp_path, state, {"model_type": "pair"})
     architecture: Any = Architecture(tied=True)
     module = weights.materialise(architecture, 6, "cpu")
-    weights.load_into(module, tmp_path)
+    weights.load_into(module, architecture, tmp_path)
     assert torch.equal(weights.canonical(module)["embed.weight"], state["embed.weight"])
 
 
@@ -117,9 +118,55 @@ def test_every_difference_is_named(tmp_path: Path) -> None:
     checkpoint.write(tmp_path, state, {"model_type": "pair"})
     architecture: Any = Architecture(width=4)
     with pytest.raises(UserError) as caught:
-        weights.load_into(weights.materialise(architecture, 6, "cpu"), tmp_path)
+        weights.load_into(weights.materialise(architecture, 6, "cpu"), architecture, tmp_path)
     facts = [problem.fact for problem in caught.value.problems]
     assert f"{tmp_path}: embed.weight is 6 x 5" in facts
     assert f"{tmp_path} lacks the tensor layer.1.bias" in facts
     assert f"{tmp_path} holds the tensor extra" in facts
     assert len(facts) == 7
+
+
+class Turned(Architecture):
+    """Its Hugging Face class keeps one matrix transposed under another name."""
+
+    def hub_config(self, vocab_size: int) -> dict[str, Any]:
+        return {"model_type": "turned", "vocab_size": vocab_size}
+
+    def to_hub(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        return {
+            name.replace("head", "crown"): tensor.t() if "head" in name else tensor for name, tensor in tensors.items()
+        }
+
+    def from_hub(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        return {
+            name.replace("crown", "head"): tensor.t() if "crown" in name else tensor for name, tensor in tensors.items()
+        }
+
+
+def test_a_folder_holds_what_the_hugging_face_class_holds(tmp_path: Path) -> None:
+    architecture: Any = Turned()
+    state = made()
+    weights.export(tmp_path, state, architecture, 6)
+    stored = checkpoint.tensors(tmp_path)
+    assert stored.headers["crown.weight"].shape == (4, 6)
+    assert checkpoint.read_config(tmp_path) == {"model_type": "turned", "vocab_size": 6}
+    module = weights.materialise(architecture, 6, "cpu")
+    weights.load_into(module, architecture, tmp_path)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in weights.canonical(module).items())
+
+
+def test_differences_are_told_in_canonical_names_and_shapes(tmp_path: Path) -> None:
+    architecture: Any = Turned()
+    weights.export(tmp_path, {"head.weight": torch.zeros(7, 4)}, architecture, 7)
+    with pytest.raises(UserError) as caught:
+        weights.load_into(weights.materialise(architecture, 6, "cpu"), architecture, tmp_path)
+    facts = [problem.fact for problem in caught.value.problems]
+    assert f"{tmp_path}: head.weight is 7 x 4" in facts
+    assert f"{tmp_path} lacks the tensor embed.weight" in facts
+
+
+def test_an_architecture_without_a_translation_has_none(tmp_path: Path) -> None:
+    architecture: Any = Turned()
+    architecture.to_hub = architecture.from_hub = None
+    weights.export(tmp_path, made(), architecture, 6)
+    assert "head.weight" in checkpoint.headers(tmp_path)
