@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from lmgraft.component import Component, ComponentConfig
 from lmgraft.hookspecs import hookimpl
 
-__all__ = ["Distribution", "TFixupConfig"]
-
-
-class Distribution(Enum):
-    uniform = "uniform"
-    normal = "normal"
+__all__ = ["TFixupConfig"]
 
 
 @dataclass
 class TFixupConfig(ComponentConfig):
-    distribution: Distribution = Distribution.uniform
-    """Of the matrices before they are scaled; both have Xavier's deviation sqrt(2 / (inputs + outputs))."""
+    """For models without norms, trained without warm-up."""
+
+    branch: float = 0.67
+    """What value, attention output and MLP matrices are multiplied with, times layers^(-1/4). 0.67 solves
+    2 a^4 + 4/3 a^2 = 1, the condition for two residual branches a block (docs/tfixup.md)."""
 
     def needs(self) -> frozenset[str]:
-        """The constants are derived for branches without a norm. Warm-up is not needed, and not refused either."""
         return frozenset({"no_norm"})
+
+    def check(self) -> Iterator[str]:
+        if self.branch <= 0:
+            yield f"branch is {self.branch}; it must be above 0, or blocks send nothing and learn nothing"
 
 
 @hookimpl
@@ -34,6 +35,6 @@ def lmgraft_initializer() -> list[Component[Any]]:
             name="tfixup",
             target="lmgraft_tfixup.tfixup:TFixup",
             config=TFixupConfig,
-            summary="T-Fixup: trains without LayerNorm and without warm-up",
+            summary="T-Fixup: trains deep models without norms and without warm-up",
         )
     ]

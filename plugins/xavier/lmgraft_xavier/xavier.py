@@ -1,18 +1,17 @@
-"""Matrices whose deviation keeps the variance of signals and gradients (Glorot and Bengio 2010, section 4.2).
+"""Glorot and Bengio 2010 (AISTATS, equation 16): uniform within sqrt(6 / (fan_in + fan_out)).
 
-Every canonical matrix by itself: q, k and v are three matrices, not one of three times the outputs (which would make
-them smaller by sqrt(2), as fairseq's fused projection does).
+Embeddings are look-ups and have no fan: normal with deviation hidden^(-1/2), so that a token's vector has length 1
+(as fairseq does, and Vaswani et al. 2017 for a head tied to it). q, k and v are apart here, so each has the fan of its
+own; implementations that fuse them draw smaller ones. Norms start at 1, biases at 0.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from lmgraft.seams.architecture import Role, TensorRole
 from lmgraft.seams.initializer import ModelShape
 
-from lmgraft_xavier.plugin import Distribution, XavierConfig
+from lmgraft_xavier.plugin import XavierConfig
 
 __all__ = ["Xavier"]
 
@@ -31,12 +30,6 @@ class Xavier:
         elif role.role is Role.BIAS or tensor.dim() < 2:
             tensor.zero_()
         elif role.role in TABLES:
-            std = self.config.embedding_std
-            tensor.normal_(0.0, shape.hidden**-0.5 if std is None else std, generator=generator)
+            tensor.normal_(0.0, shape.hidden**-0.5, generator=generator)
         else:
-            std = math.sqrt(2.0 / (tensor.shape[0] + tensor.shape[1]))
-            if self.config.distribution is Distribution.normal:
-                tensor.normal_(0.0, std, generator=generator)
-            else:
-                bound = math.sqrt(3.0) * std
-                tensor.uniform_(-bound, bound, generator=generator)
+            torch.nn.init.xavier_uniform_(tensor, generator=generator)
