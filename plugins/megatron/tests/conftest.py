@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,7 +79,3 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return done[layout]
 
     return folder
-
-
-if os.environ.get("NOGPT2"):
-    CASES = {n: c for n, c in CASES.items() if "gpt2" not in n}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ def test_parity_of_checkpoints_under_each_other_layout(
 ) -> None:
     """Loaded and saved again a checkpoint has the same bytes, optimizer state included, whoever wrote it; and the next
     steps' losses are the writer's."""
-    names = ("llama-causal_lm", "llama_tied-causal_lm" if os.environ.get("NOGPT2") else "gpt2-sft")
+    names = ("llama-causal_lm", "gpt2-sft")
     others = [other for other in ("single", "ddp", *LAYOUTS) if other != layout]
     checkpoints = {
         f"{other}.{name}": (Case(*name.split("-")), trained(other) / name / "checkpoint")
