@@ -171,7 +171,7 @@ class _Writer:
         self._flush()
         self.writer.close()
         self.sink.close()
-        problems = list(self._problems())
+        problems = list(self._problems())[:SHOWN]
         if problems:
             self.partial.unlink()
             raise UserError(problems)
@@ -183,11 +183,6 @@ class _Writer:
 
     def _problems(self) -> Iterator[Problem]:
         stage, split = self.how.stage, self.how.split
-        yield from self.refused
-        if self.bad > len(self.refused):
-            rest = self.bad - len(self.refused)
-            cause = "the objective refuses them for reasons such as those above"
-            yield Problem(f"stage {stage}: {rest} more rows of {split} are refused", cause, "mend or filter them")
         if self.overlong and self.how.refuse_overlong:
             yield Problem(
                 f"stage {stage}: {self.overlong} rows of {split} are longer than seq_len={self.how.seq_len}",
@@ -200,6 +195,11 @@ class _Writer:
             )
             remedy = f"give the corpus rows, or raise {stage}.seq_len"
             yield Problem(f"stage {stage}: split {split} gives no example", cause, remedy)
+        # No more than are shown, or else the error's own "and 1 more" would hide how many rows it is about.
+        if self.bad > SHOWN - 1:
+            cause = "the objective cannot learn from them; the first ones follow"
+            yield Problem(f"stage {stage}: {self.bad:,} rows of {split} are refused", cause, "mend or filter them")
+        yield from self.refused
 
 
 def _notes(path: Path) -> Path:
