@@ -1,4 +1,4 @@
-"""The schedules ``cosine``, ``step_decay`` and ``exponential_decay``: their names and their settings."""
+"""The schedules ``constant``, ``cosine``, ``step_decay`` and ``exponential_decay``: their names and their settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from lmgraft.component import Component, ComponentConfig
 from lmgraft.hookspecs import hookimpl
 
-__all__ = ["CosineConfig", "ExponentialDecayConfig", "StepDecayConfig", "WarmupConfig"]
+__all__ = ["ConstantConfig", "CosineConfig", "ExponentialDecayConfig", "StepDecayConfig", "WarmupConfig"]
 
 
 @dataclass
@@ -28,6 +28,11 @@ class WarmupConfig(ComponentConfig):
             yield f"warmup_fraction is {self.warmup_fraction}; it must be at least 0 and below 1"
         if self.warmup_steps > 0 and self.warmup_fraction > 0:
             yield "warmup_steps and warmup_fraction are both set; set one of them to 0"
+
+
+@dataclass
+class ConstantConfig(WarmupConfig):
+    """Nothing beside the warm-up."""
 
 
 @dataclass

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import math
 
-from lmgraft_schedules.plugin import CosineConfig, ExponentialDecayConfig, StepDecayConfig, WarmupConfig
+from lmgraft_schedules.plugin import (
+    ConstantConfig,
+    CosineConfig,
+    ExponentialDecayConfig,
+    StepDecayConfig,
+    WarmupConfig,
+)
 
-__all__ = ["Cosine", "ExponentialDecay", "StepDecay"]
+__all__ = ["Constant", "Cosine", "ExponentialDecay", "StepDecay"]
 
 
 def _warmup(config: WarmupConfig, steps: int) -> int:
@@ -21,6 +27,20 @@ def _warmup(config: WarmupConfig, steps: int) -> int:
 def _fixed(config: WarmupConfig) -> bool:
     """Does the warm-up stay where it is when the run gets longer?"""
     return config.warmup_fraction == 0
+
+
+class Constant:
+    """After the warm-up: 1."""
+
+    def __init__(self, config: ConstantConfig) -> None:
+        self.config = config
+
+    def factor(self, step: int, steps: int) -> float:
+        warmup = _warmup(self.config, steps)
+        return (step + 1) / (warmup + 1) if step < warmup else 1.0
+
+    def extendable(self) -> bool:
+        return _fixed(self.config)
 
 
 class Cosine:

@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lmgraft_schedules.plugin import CosineConfig, ExponentialDecayConfig, StepDecayConfig
-from lmgraft_schedules.schedules import Cosine, ExponentialDecay, StepDecay
+from lmgraft_schedules.plugin import ConstantConfig, CosineConfig, ExponentialDecayConfig, StepDecayConfig
+from lmgraft_schedules.schedules import Constant, Cosine, ExponentialDecay, StepDecay
 
-PARTS = [(Cosine, CosineConfig), (StepDecay, StepDecayConfig), (ExponentialDecay, ExponentialDecayConfig)]
+PARTS = [
+    (Cosine, CosineConfig),
+    (StepDecay, StepDecayConfig),
+    (ExponentialDecay, ExponentialDecayConfig),
+    (Constant, ConstantConfig),
+]
 
 
 def test_cosine_starts_at_the_peak_and_ends_at_its_share() -> None:
@@ -22,6 +27,11 @@ def test_cosine_starts_at_the_peak_and_ends_at_its_share() -> None:
     assert schedule.factor(25, 101) == pytest.approx(0.2 + 0.8 * (1 + 2**-0.5) / 2)
     assert schedule.factor(100, 101) == pytest.approx(0.2)
     assert not schedule.extendable()
+
+
+def test_constant_stays_at_the_peak() -> None:
+    assert [Constant(ConstantConfig()).factor(step, 50) for step in range(50)] == [1.0] * 50
+    assert [Constant(ConstantConfig(warmup_steps=1)).factor(step, 50) for step in range(50)] == [0.5, *[1.0] * 49]
 
 
 @pytest.mark.parametrize(("part", "config"), PARTS)
