@@ -251,10 +251,10 @@ def test_what_cannot_work_is_refused_at_once(data: Artifact, tmp_path: Path) -> 
     assert list(context.work.iterdir()) == []
 
 
-def test_rows_instead_of_tokens_are_refused(data: Artifact, tmp_path: Path) -> None:
+def test_rows_without_a_tokenizer_are_refused(data: Artifact, tmp_path: Path) -> None:
     corpus = Artifact("corpus", data.path, "0" * 64, "corpus")
     context = Context(tmp_path, {"data": [corpus]})
-    with pytest.raises(UserError, match="data=corpus cannot be trained on"):
+    with pytest.raises(UserError, match="stage pretrain has no tokenizer"):
         stage(context).run(context)
 
 
