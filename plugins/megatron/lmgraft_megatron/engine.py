@@ -17,6 +17,7 @@ from lmgraft.errors import Fault
 from lmgraft.seams.architecture import Outputs
 from lmgraft.seams.objective import Batch, Objective
 from lmgraft.seams.parallelism import EnginePlan, ModelHandle, StepStats
+from lmgraft.training import weights
 from lmgraft.training.handle import Handle
 from torch import distributed, nn
 
@@ -162,21 +163,21 @@ class MegatronEngine:
     # --- files ----------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        weights = self._whole_weights()
+        tensors = self._whole_weights()
         state = None
         if self._plan.optimizer is not None:
             state = files.whole_state(self._masters.state(), self._names, self._layout)
         if self.main:
-            files.write(folder, weights, state)
+            files.write(folder, tensors, state)
         distributed.barrier()
 
     def load(self, folder: Path) -> None:
         files.load(folder, self._masters, self._shapes, self._plan.optimizer is not None)
 
     def export(self, folder: Path) -> None:
-        weights = self._whole_weights()
+        tensors = self._whole_weights()
         if self.main:
-            files.export(folder, weights, self._plan)
+            weights.export(folder, tensors, self._plan.architecture, self._plan.vocab_size)
         distributed.barrier()
 
     def _whole_weights(self) -> dict[str, torch.Tensor]:

@@ -26,7 +26,7 @@ from lmgraft_megatron.layout import Layout
 from lmgraft_megatron.masters import Masters
 from lmgraft_megatron.shards import Shard
 
-__all__ = ["State", "canonical_shapes", "export", "load", "start", "whole_state", "write"]
+__all__ = ["State", "canonical_shapes", "load", "start", "whole_state", "write"]
 
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -67,37 +67,35 @@ class _Drawn(dict[str, torch.Tensor]):
 
 
 def _stored(plan: EnginePlan, shapes: Mapping[str, torch.Size]) -> Mapping[str, torch.Tensor]:
+    """A model folder's tensors under their canonical names, each read when it is asked for."""
     assert plan.weights is not None, "asked only where weights are given"
-    stored: Mapping[str, torch.Tensor] = checkpoint.tensors(plan.weights)
-    translate = getattr(plan.architecture, "from_hub", None)
-    if translate is not None:
-        stored = translate(stored)
-    problems = list(_differences(plan.weights, stored, shapes))
+    stored = checkpoint.tensors(plan.weights)
+    translate = getattr(plan.architecture, "from_hub", None) or (lambda tensors: tensors)
+    # Headers stand for the tensors: what does not fit is told before a byte of them is read.
+    outlines = translate({name: torch.empty(head.shape, device="meta") for name, head in stored.headers.items()})
+    found = {name: tuple(outline.shape) for name, outline in outlines.items()}
+    problems = list(_differences(plan.weights, found, shapes))
     if problems:
         raise UserError(problems)
-    return stored
+    translated: Mapping[str, torch.Tensor] = translate(stored)
+    return translated
 
 
 def _differences(
-    folder: Path, stored: Mapping[str, torch.Tensor], shapes: Mapping[str, torch.Size]
+    folder: Path, stored: Mapping[str, tuple[int, ...]], shapes: Mapping[str, torch.Size]
 ) -> Iterator[Problem]:
     remedy = "give the stage the architecture settings that the model was made with (see its config.json)"
     for name, shape in shapes.items():
         if name not in stored:
             yield Problem(f"{folder} lacks the tensor {name}", "the architecture of the recipe has it", remedy)
-        elif (found := _shape(stored, name)) != tuple(shape):
+        elif stored[name] != tuple(shape):
             cause = f"the recipe's architecture makes it {_by(shape)}"
-            yield Problem(f"{folder}: {name} is {_by(found)}", cause, remedy)
+            yield Problem(f"{folder}: {name} is {_by(stored[name])}", cause, remedy)
     for name in stored:
         # The second name of a tied tensor is no parameter of its own, and other writers store it all the same.
         if name not in shapes and name != "lm_head.weight":
             cause = "the architecture of the recipe has none of that name"
             yield Problem(f"{folder} holds the tensor {name}", cause, remedy)
-
-
-def _shape(stored: Mapping[str, torch.Tensor], name: str) -> tuple[int, ...]:
-    """From the file's header, where nothing was translated."""
-    return stored.headers[name].shape if isinstance(stored, checkpoint.Tensors) else tuple(stored[name].shape)
 
 
 def _by(shape: Sequence[int]) -> str:
@@ -194,10 +192,3 @@ class _Restored(Mapping[str, Mapping[str, Any]]):
 
     def __len__(self) -> int:
         return len(self._keys)
-
-
-def export(folder: Path, model: Mapping[str, torch.Tensor], plan: EnginePlan) -> None:
-    """A Hugging Face model folder."""
-    translate = getattr(plan.architecture, "to_hub", None)
-    tensors = translate(model) if translate is not None else model
-    checkpoint.write(folder, tensors, plan.architecture.hub_config(plan.vocab_size))

@@ -4,7 +4,7 @@ since spawned ranks import it."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from lmgraft.registry import build, registry
 from lmgraft.seams.architecture import Outputs
 from lmgraft.seams.objective import Batch, Loss
-from lmgraft.seams.parallelism import Engine, EnginePlan
+from lmgraft.seams.parallelism import Engine, EnginePlan, Sampling
 from safetensors.torch import save_file
 
 VOCABULARY, CONTEXT, RATE = 255, 32, 1e-3
@@ -215,19 +215,25 @@ class Resume:
 
 @dataclass(frozen=True)
 class Ask:
-    """Scores and text from a model folder, and the folder written again."""
+    """Scores and text from model folders, and the folders written again."""
 
-    case: Case
-    model: Path
+    models: dict[str, Path]
+    """A name of :data:`MODELS` -> its folder."""
     out: Path
     device: str = "cpu"
 
     def __call__(self, make_engine: Made) -> None:
-        from lmgraft.seams.parallelism import Sampling
+        for name, folder in self.models.items():
+            case = Case(name)
+            plan = replace(case.plan(initializer=None, objective=None, optimizer=None), weights=folder)
+            engine: Any = make_engine(plan)
+            out = self.out / name
+            if engine.main:
+                out.mkdir(parents=True)
+            engine.export(out / "model")
+            self._ask(engine, case, out)
 
-        plan = replace(self.case.plan(initializer=None, objective=None, optimizer=None), weights=self.model)
-        engine: Any = make_engine(plan)
-        engine.export(self.out / "model")
+    def _ask(self, engine: Any, case: Case, folder: Path) -> None:
         handle = engine.handle()
         requests = [([3, 5], [7, 9, 11]), ([1], list(range(20))), ([2, 4, 6], [8])]
         scored = handle.score(requests)
@@ -237,12 +243,9 @@ class Ask:
         ]
         asks = frozenset({"logprob", "logsumexp", "entropy", "vocab_mean", "greedy"})
         found: dict[str, torch.Tensor] = {}
-        for number, (_, out) in enumerate(engine.score(self._batches(), asks)):
+        for number, (_, out) in enumerate(engine.score(iter(case.share(0, 0, 1)), asks)):
             found |= {f"{number}.{ask}": getattr(out, ask).float().contiguous() for ask in asks}
         if engine.main:
-            save_file(found, self.out / "answers")
+            save_file(found, folder / "answers")
             words = {"logprobs": [s.logprobs for s in scored], "greedy": [s.greedy for s in scored], "texts": texts}
-            (self.out / "asked.json").write_text(json.dumps(words))
-
-    def _batches(self) -> Iterator[Batch]:
-        yield from self.case.share(0, 0, 1)
+            (folder / "asked.json").write_text(json.dumps(words))

@@ -28,6 +28,7 @@ NAMES = (
     "llama-everything",
 )
 FEW = ("llama-causal_lm", "llama_tied-causal_lm", "llama-everything", "gpt2-sft")
+ASKED = ("llama", "llama_tied", "gpt2")
 Trained = Callable[[str], Path]
 
 
@@ -91,25 +92,40 @@ def test_parity_of_checkpoints_under_each_other_layout(
             assert pair == pytest.approx([first, seen[0][1]], rel=1e-4)
 
 
-@pytest.mark.parametrize("model", ["llama", "llama_tied", "gpt2"])
+@pytest.fixture(scope="module")
+def asked(trained: Trained, launch: Any, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The folder of a layout's answers about models that a single process has trained."""
+    done: dict[str, Path] = {}
+
+    def folder(layout: str) -> Path:
+        if layout not in done:
+            done[layout] = tmp_path_factory.mktemp(f"{layout}-asked")
+            launch(
+                layout, Ask({model: trained("single") / f"{model}-causal_lm/model" for model in ASKED}, done[layout])
+            )
+        return done[layout]
+
+    return folder
+
+
+@pytest.mark.parametrize("model", ASKED)
 @pytest.mark.parametrize("layout", ["tp2", "tp2_pp2", "sp"])
 def test_parity_of_answers_and_of_hugging_face_folders(
-    layout: str, model: str, trained: Trained, launch: Any, tmp_path: Path
+    layout: str, model: str, trained: Trained, asked: Trained
 ) -> None:
-    folder = trained("single") / f"{model}-causal_lm" / "model"
-    for place in ("single", layout):
-        (tmp_path / place).mkdir()
-        launch(place, Ask(Case(model), folder, tmp_path / place))
-    one, other = (json.loads((tmp_path / place / "asked.json").read_text()) for place in ("single", layout))
-    assert other["texts"] == one["texts"]
-    assert other["greedy"] == one["greedy"]
-    for left, right in zip(one["logprobs"], other["logprobs"], strict=True):
+    """Log-probabilities, text and whatever else can be asked are those of a single process, and a model folder that
+    went through the layout has the same tensors, bit for bit."""
+    one, other = asked("single") / model, asked(layout) / model
+    expected, found = (json.loads((folder / "asked.json").read_text()) for folder in (one, other))
+    assert found["texts"] == expected["texts"]
+    assert found["greedy"] == expected["greedy"]
+    for left, right in zip(expected["logprobs"], found["logprobs"], strict=True):
         assert right == pytest.approx(left, abs=1e-5)
-    answers = load_file(tmp_path / "single/answers"), load_file(tmp_path / layout / "answers")
-    for name, tensor in answers[0].items():
-        torch.testing.assert_close(answers[1][name], tensor, rtol=1e-5, atol=1e-5)
-    stored = load_file(folder / "model.safetensors")
-    again = load_file(tmp_path / layout / "model/model.safetensors")
+    answers = load_file(other / "answers")
+    for name, tensor in load_file(one / "answers").items():
+        torch.testing.assert_close(answers[name], tensor, rtol=1e-5, atol=1e-5)
+    folder = trained("single") / f"{model}-causal_lm" / "model"
+    stored, again = load_file(folder / "model.safetensors"), load_file(other / "model/model.safetensors")
     assert stored.keys() == again.keys()
     assert all(torch.equal(stored[name], again[name]) for name in stored)
-    assert (tmp_path / layout / "model/config.json").read_text() == (folder / "config.json").read_text()
+    assert (other / "model/config.json").read_text() == (folder / "config.json").read_text()
