@@ -40,8 +40,9 @@ CASES = {
 }
 
 
+CASES["llama-half"] = Case("llama", steps=5, precision="bfloat16")
 #: Data parallelism repeats what the others show; a few cases do.
-FEW = ("llama-causal_lm", "llama_tied-causal_lm", "llama-everything", "gpt2-sft")
+FEW = ("llama-causal_lm", "llama_tied-causal_lm", "llama-everything", "gpt2-sft", "llama-half")
 
 
 def cases(layout: str) -> dict[str, Case]:

@@ -23,6 +23,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama_tied": ("llama", {**SIZES, "kv_heads": 4, "tied": True}),
     "llama_bare": ("llama", {**SIZES, "kv_heads": 2, "norm": "none"}),
     "gpt2": ("gpt2", SIZES),
+    "gpt2_bare": ("gpt2", {**SIZES, "norm": "none", "tied": False}),
 }
 
 

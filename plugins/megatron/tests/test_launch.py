@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from lmgraft.errors import UserError
 from lmgraft_megatron import megatron
 from lmgraft_megatron.plugin import MegatronConfig
 from lmgraft_megatron.redirect import on_cpu
+from megatron_cases import Ask, part
 
 
 def test_cuda_by_name_is_the_cpu_inside_and_not_outside() -> None:
@@ -81,3 +83,11 @@ def test_the_environment_is_put_back() -> None:
     with megatron._one_connection():
         assert os.environ[megatron.CONNECTIONS] == "1"
     assert megatron.CONNECTIONS not in os.environ
+
+
+@pytest.mark.slow
+def test_a_layout_that_does_not_fit_is_refused_by_the_ranks_too(tmp_path: Path) -> None:
+    """An evaluate stage knows the model only when it builds it."""
+    pytest.importorskip("megatron.core")
+    with pytest.raises(UserError, match="2 kv_heads cannot be split into 4"):
+        part("parallelism", "megatron", tensor=4, threads=1).launch(Ask({"llama": tmp_path}, tmp_path))

@@ -13,6 +13,7 @@ from megatron_cases import Ask, Case, Resume
 from safetensors.torch import load_file
 
 pytest.importorskip("megatron.core")
+pytestmark = pytest.mark.slow
 
 LAYOUTS = ("tp2", "pp2", "sp", "dp2", "tp2_pp2", "tp2_dp2")
 
@@ -63,6 +64,14 @@ def test_parity_of_losses_and_gradients(layout: str, name: str, trained: Trained
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_parity_in_bfloat16_is_a_rough_one(layout: str, trained: Trained) -> None:
+    """A single process keeps the residual stream in float32, Megatron in bfloat16: three digits agree."""
+    expected, found = (json.loads((trained(at) / "llama-half/rows.json").read_text()) for at in ("single", layout))
+    assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in expected], rel=2e-3)
+    assert [row["norm"] for row in found] == pytest.approx([row["norm"] for row in expected], rel=2e-2)
+
+
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "dp2"])
 def test_parity_of_checkpoints_under_each_other_layout(
     layout: str, trained: Trained, launch: Any, tmp_path: Path
 ) -> None:
