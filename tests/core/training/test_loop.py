@@ -77,6 +77,9 @@ class Batches:
         self.poisoned = poisoned
         self.asked: list[tuple[int, int, int, int | None]] = []
 
+    def tokens(self, step: int) -> int:
+        return 32
+
     def microbatches(self, step: int, rank: int, size: int, micro_batch: int | None) -> list[Batch]:
         self.asked.append((step, rank, size, micro_batch))
         return [rows(step, float("nan") if step in self.poisoned else 1.0)]
@@ -135,7 +138,6 @@ def run(tmp_path: Path) -> Callable[..., tuple[Told, SingleEngine]]:
             "steps": 10,
             "peak": 0.1,
             "factor": lambda step, steps: 1 - step / steps,
-            "tokens": 32,
             "seed": 5,
             "checkpoints": tmp_path / "checkpoints",
         }
