@@ -22,6 +22,9 @@ def run(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:
         cause = "the ranks of one job step one model together, and a sweep is many models"
         remedy = "start the sweep without torchrun (hydra/launcher=submitit for a cluster), or run one job at a time"
         raise UserError(Problem("--multirun inside torchrun", cause, remedy))
+    if flags["dry_run"]:
+        return _running.single(recipe, overrides, flags) if joining.rank() == 0 else 0
     if joining.rank() > 0:
-        return 0 if flags["dry_run"] else joining.follow()
-    return _running.single(recipe, overrides, flags)
+        return joining.follow()
+    with joining.leading():
+        return _running.single(recipe, overrides, flags)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +43,8 @@ def single(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:
     if flags.get("dry_run"):
         return _forecast(runner, typed, console)
     folder = typed.run_dir or default_run_dir(ref.name)
-    with _ranks(runner):
-        data = runner.run(folder)
+    _prove(runner)
+    data = runner.run(folder)
     console.line()
     score_table(console, data)
     _samples(folder)
@@ -53,13 +52,13 @@ def single(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:
     return 0
 
 
-def _ranks(runner: Runner) -> AbstractContextManager[None]:
-    """Under torchrun the other ranks wait for this one."""
-    if "WORLD_SIZE" not in os.environ:
-        return nullcontext()
-    from lmgraft.training import joining
+def _prove(runner: Runner) -> None:
+    """Under torchrun all ranks must see one store."""
+    if "WORLD_SIZE" in os.environ:
+        from lmgraft.training import joining
 
-    return joining.leading(runner.store.root) if joining.joined() else nullcontext()
+        if joining.joined():
+            joining.prove(runner.store.root)
 
 
 def _forecast(runner: Runner, typed: Recipe, console: Console) -> int:

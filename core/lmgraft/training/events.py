@@ -157,8 +157,13 @@ class Follower:
         self._thread.join()
         if self._stream is not None:
             self._stream.close()
-        if self._error is not None and (error is None or isinstance(error, Stopped | Fault)):
+        if self._error is not None and (error is None or self._outranks(error)):
             raise self._error from error
+
+    def _outranks(self, error: BaseException) -> bool:
+        """Ranks that were told to stop or to leave do so with an error, and the reason is the one to tell. A fault
+        after a signal is another matter: nothing was saved."""
+        return isinstance(error, Stopped) or (isinstance(error, Fault) and not isinstance(self._error, Stopped))
 
     def _follow(self) -> None:
         while True:

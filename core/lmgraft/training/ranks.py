@@ -2,7 +2,7 @@
 
 A parallelism part hands over a body; it runs on every rank inside a process group of torch.distributed. Local ranks
 are spawned processes. Under torchrun (``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR`` in the environment) rank 0 runs the
-recipe, and the other ranks wait in :func:`follow` for the bodies that rank 0 sends them over the job's own store.
+recipe, and the other ranks wait for the bodies that rank 0 sends them (``lmgraft.training.joining``).
 
 A rank that fails or is killed ends the others: collectives would wait for it for ever. Its error is the one that is
 raised, not those of the ranks that lost their peer through it.
@@ -10,6 +10,7 @@ raised, not those of the ranks that lost their peer through it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -27,8 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from lmgraft.errors import Fault, Problem, Stopped, UserError
+from lmgraft.spawning import main_hidden
 
-__all__ = ["launch", "local_rank", "process_group"]
+__all__ = ["error_record", "joined", "launch", "local_rank", "process_group", "read_error", "wanted_device"]
 
 Body = Callable[[], None]
 
@@ -37,10 +39,27 @@ GRACE = 2.0
 #: A collective waits this long at most. One rank may write a checkpoint of many gigabytes while the others wait.
 PATIENCE = timedelta(hours=2)
 
+#: Errors of the disk that are the user's to mend: no traceback is needed for them.
+MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EMFILE}
+#: What is to be said of a rank that was killed.
+AFTER = "(for want of memory?); the same command goes on from the last checkpoint"
+
+
+def joined() -> bool:
+    """Was this process started as one of several, by torchrun or by SLURM with torch's variables set?"""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ and "MASTER_ADDR" in os.environ
+
 
 def local_rank() -> int:
     """This process's number among those of its machine, which is the number of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0")
+
+
+def wanted_device(work: Any) -> str | None:
+    """The device of the plan that a stage's work will make; None where the work does not say. A parallelism part needs
+    it before there is a plan: the number of ranks depends on it."""
+    held = [work, *getattr(work, "args", ()), *getattr(work, "keywords", {}).values()]
+    return next((part.device for part in held if isinstance(getattr(part, "device", None), str)), None)
 
 
 def launch(body: Body, *, ranks: int, device: str, threads: int | None = None) -> None:
@@ -52,7 +71,7 @@ def launch(body: Body, *, ranks: int, device: str, threads: int | None = None) -
     """
     from lmgraft.training import joining
 
-    if joining.joined():
+    if joined():
         joining.lead(body, ranks=ranks, device=device, threads=threads)
         return
     with tempfile.TemporaryDirectory(prefix="lmgraft-ranks-") as folder:
@@ -73,7 +92,7 @@ def _spawn(body: Body, ranks: int, device: str, threads: int, folder: Path) -> N
         for rank in range(ranks):
             args = (body, rank, ranks, device, threads, folder, os.getpid())
             worker: BaseProcess = context.Process(target=_rank, args=args, name=f"lmgraft rank {rank}")
-            with _threads_in_environment(threads):
+            with _threads_in_environment(threads), main_hidden():
                 worker.start()
             workers.append(worker)
         failed = _wait(workers)
@@ -117,22 +136,23 @@ def _wait(workers: list[BaseProcess]) -> bool:
 
 
 def _error(workers: list[BaseProcess], folder: Path) -> Exception:
-    """The error that came first; one that lost its peers fails too, and later."""
+    """The error that came first: ranks that lost a peer through it fail too, and later."""
+    ranks = len(workers)
     for rank, worker in enumerate(workers):
         if worker.exitcode is not None and worker.exitcode < 0 and not _told(folder, rank):
-            name = signal.Signals(-worker.exitcode).name
-            return Fault(
-                f"rank {rank} of {len(workers)} was killed by {name} (memory? lmgraft goes on from the last checkpoint "
-                "when the same command is given again)"
-            )
-    told = sorted((path.stat().st_mtime_ns, rank) for rank in range(len(workers)) if (path := _told(folder, rank)))
-    for kind in ("user", "stopped", ""):
-        for _, rank in told:
-            record = json.loads(_file(folder, rank).read_text(encoding="utf-8"))
-            if record["kind"].startswith(kind):
-                return read_error(record, rank, len(workers))
+            return Fault(f"rank {rank} of {ranks} was killed by {_signal(-worker.exitcode)} {AFTER}")
+    told = sorted((path.stat().st_mtime_ns, rank) for rank in range(ranks) if (path := _told(folder, rank)))
+    for _, rank in told:
+        return read_error(json.loads(_file(folder, rank).read_text(encoding="utf-8")), rank, ranks)
     codes = ", ".join(f"rank {rank}: {worker.exitcode}" for rank, worker in enumerate(workers))
     return Fault(f"the ranks ended without a word (exit codes: {codes})")
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has no name
+        return f"signal {number}"
 
 
 def _file(folder: Path, rank: int) -> Path:
@@ -151,15 +171,21 @@ def error_record(error: BaseException) -> dict[str, Any]:
         return {"kind": "user", "problems": problems}
     if isinstance(error, Stopped):
         return {"kind": "stopped", "text": str(error)}
+    if isinstance(error, OSError) and error.errno in MENDABLE:  # a full disk is told as one, not as a fault of ours
+        name = None if error.filename is None else os.fsdecode(error.filename)
+        return {"kind": "os", "errno": error.errno, "text": error.strerror, "file": name}
     text = "".join(traceback.format_exception(error)).rstrip()
     return {"kind": "fault", "text": str(error) if isinstance(error, Fault) else text}
 
 
 def read_error(record: Mapping[str, Any], rank: int, ranks: int) -> Exception:
+    """What :func:`error_record` wrote, as an error to raise."""
     if record["kind"] == "user":
         return UserError(Problem(*problem) for problem in record["problems"])
     if record["kind"] == "stopped":
         return Stopped(record["text"])
+    if record["kind"] == "os":
+        return OSError(record["errno"], record["text"], record["file"])
     return Fault(f"rank {rank} of {ranks}: {record['text']}")
 
 

@@ -16,7 +16,8 @@ from lmgraft.seams.parallelism import Engine, EnginePlan
 from lmgraft.training import joining, ranks
 
 from lmgraft_data_parallel.engine import SingleEngine
-from lmgraft_data_parallel.plugin import DDPConfig
+from lmgraft_data_parallel.memory import keep_mapped
+from lmgraft_data_parallel.plugin import NO_MPS, DDPConfig
 from lmgraft_data_parallel.replicas import Group
 
 __all__ = ["DDP"]
@@ -32,27 +33,26 @@ class DDP:
 
     def launch(self, work: Work) -> None:
         """Runs ``work`` on every rank: local ones that are started for it, or those of torchrun's job."""
-        cuda = torch.cuda.is_available()
-        count = self._config.ranks or _usual(cuda)
-        if cuda and not joining.joined() and count > torch.cuda.device_count():
-            cause = f"this machine has {torch.cuda.device_count()} GPUs, and each rank takes one"
-            remedy = f"parallelism.ranks={torch.cuda.device_count()}, or start torchrun on several machines"
-            raise UserError(Problem(f"ddp: {count} ranks", cause, remedy))
-        ranks.launch(partial(_rank, work), ranks=count, device="cuda" if cuda else "cpu", threads=self._config.threads)
+        device = ranks.wanted_device(work) or ("cuda" if torch.cuda.is_available() else "cpu")
+        if device == "mps":
+            raise UserError(Problem("parallelism ddp on device=mps", NO_MPS, "parallelism=single, or device=cpu"))
+        gpus = torch.cuda.device_count() if device == "cuda" else 0
+        count = self._config.ranks or _usual(gpus)
+        if device == "cuda" and not ranks.joined() and count > gpus:
+            cause = f"this machine has {gpus} GPUs, and each rank takes one"
+            remedy = f"parallelism.ranks={gpus}, or start torchrun on several machines"
+            raise UserError(Problem(f"parallelism ddp: ranks={count}", cause, remedy))
+        ranks.launch(partial(_rank, work), ranks=count, device=device, threads=self._config.threads)
 
 
-def _usual(cuda: bool) -> int:
-    if joining.joined():
-        return joining.world()
-    return max(1, torch.cuda.device_count()) if cuda else 2
+def _usual(gpus: int) -> int:
+    return joining.world() if ranks.joined() else gpus or 2
 
 
 def _rank(work: Work) -> None:
+    keep_mapped()
     work(_engine)
 
 
 def _engine(plan: EnginePlan) -> Engine:
-    if plan.device == "mps":
-        cause = "Apple's MPS is one device, and torch has no collectives for it"
-        raise UserError(Problem("ddp on mps", cause, "parallelism=single, or device=cpu"))
     return SingleEngine(plan, Group(torch.device(plan.device)))

@@ -36,6 +36,9 @@ __all__ = ["SingleEngine"]
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 
+#: Among the totals: the number of microbatches, over which the model's own losses are averaged.
+PASSES = "microbatches "
+
 
 class SingleEngine:
     """Implements :class:`lmgraft.seams.parallelism.Engine` for one process and one device."""
@@ -75,15 +78,14 @@ class SingleEngine:
         batches = [_to(batch, self._device) for batch in microbatches]
         totals = _totals(objective, batches, self._replicas)
         shared = self._prepare(objective, batches)
-        losses: list[torch.Tensor] = []
-        passes = self._replicas.sums({"": float(len(batches))})[""]
+        losses = [torch.zeros((), device=self._device)]
         sums: dict[str, float] = defaultdict(float)
         for batch in batches:
             with self._autocast():
                 out = self._run(batch, objective.asks)
             loss = objective.loss(out, batch, shared)
             parts = [term / totals[name] for name, term in loss.terms.items()]
-            parts += [extra / passes for extra in out.model_losses.values()]
+            parts += [extra / totals[PASSES] for extra in out.model_losses.values()]
             value = torch.stack([part.float() for part in parts]).sum()
             value.backward()  # type: ignore[no-untyped-call]
             losses.append(value.detach())
@@ -200,7 +202,7 @@ class SingleEngine:
 
 
 def _totals(objective: Objective, batches: Sequence[Batch], replicas: Replicas) -> Mapping[str, float]:
-    totals: dict[str, float] = defaultdict(float)
+    totals: dict[str, float] = defaultdict(float, {PASSES: float(len(batches))})
     for batch in batches:
         for name, amount in objective.normalizers(batch).items():
             totals[name] += amount

@@ -14,7 +14,9 @@ from lmgraft.seams.parallelism import Parallelism
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
 
-__all__ = ["DDPConfig", "SingleConfig", "lmgraft_parallelism"]
+__all__ = ["NO_MPS", "DDPConfig", "SingleConfig", "lmgraft_parallelism"]
+
+NO_MPS = "Apple's MPS is one device, and torch has no collectives for it"
 
 
 @dataclass
@@ -47,15 +49,15 @@ class DDPConfig(ComponentConfig):
 
     def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
         batch = getattr(recipe.stage(stage).config, "batch", None)
-        if self.ranks is not None and isinstance(batch, int) and batch < self.ranks:
+        ranks = self.ranks or (2 if recipe.device == "cpu" else 1)
+        if isinstance(batch, int) and batch < ranks:
             yield Problem(
-                f"{stage}.batch={batch} is less than parallelism ddp's ranks={self.ranks}",
+                f"{stage}.batch={batch} is less than the {ranks} ranks of parallelism ddp",
                 "every rank reads its share of the batch, and some would read nothing",
-                f"{stage}.batch={self.ranks} or more, or fewer ranks",
+                f"{stage}.batch={ranks} or more, fewer ranks, or parallelism=single",
             )
         if recipe.device == "mps":
-            cause = "Apple's MPS is one device, and torch has no collectives for it"
-            yield Problem(f"parallelism ddp of {stage} on device=mps", cause, "parallelism=single, or device=cpu")
+            yield Problem(f"parallelism ddp of {stage} on device=mps", NO_MPS, "parallelism=single, or device=cpu")
 
 
 @hookimpl

@@ -19,15 +19,15 @@ class Replicas(Protocol):
     size: int
 
     def sums(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Each value summed over replicas, which may not all know every name."""
+        """Each value summed over replicas. Replicas may know different names: one without microbatches knows none."""
         ...
 
     def shared(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The same for what ``prepare`` gave: numbers and tensors, under the same names everywhere."""
+        """The same for what ``prepare`` gave: numbers and small tensors."""
         ...
 
     def add_up(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Gradients become their sums over replicas. One that a replica has none of counts as zero there."""
+        """Gradients become their sums over replicas. One that some replicas have none of counts as zero there."""
         ...
 
 
@@ -46,30 +46,52 @@ class Alone:
 
 
 class Group:
-    """The default process group."""
+    """The default process group. Results are equal on every rank, bit for bit."""
 
     def __init__(self, device: torch.device) -> None:
         self.rank = distributed.get_rank()
         self.size = distributed.get_world_size()
         self._device = device
+        self._names: list[str] = []
+        """All names that any replica has ever summed, in one order everywhere."""
 
     def sums(self, values: Mapping[str, float]) -> dict[str, float]:
-        names = self._names(values)
-        numbers = torch.tensor([values.get(name, 0.0) for name in names], dtype=torch.float64, device=self._device)
-        distributed.all_reduce(numbers)
-        return dict(zip(names, numbers.tolist(), strict=True))
-
-    def shared(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        found = {}
-        for name in sorted(values):
-            value = torch.as_tensor(values[name], device=self._device)
-            value = value.clone() if value.is_floating_point() else value.double()
-            distributed.all_reduce(value)
-            found[name] = value if isinstance(values[name], torch.Tensor) else value.item()
+        """One exchange, where no replica has a name that is new. No replica may decide alone that there is none: so
+        the number of new names is the first of what is summed."""
+        fresh = values.keys() - set(self._names)
+        found = self._sum(len(fresh), values)
+        if found is None:
+            everybody = self._gather(sorted(fresh))
+            self._names += sorted({name for names in everybody for name in names})
+            found = self._sum(0, values)
+            assert found is not None
         return found
 
+    def _sum(self, fresh: int, values: Mapping[str, float]) -> dict[str, float] | None:
+        there = [float(name in values) for name in self._names]
+        numbers = [float(fresh), *there, *(values.get(name, 0.0) for name in self._names)]
+        flat = torch.tensor(numbers, dtype=torch.float64, device=self._device)
+        distributed.all_reduce(flat)
+        new, *summed = flat.tolist()
+        if new:
+            return None
+        count = len(self._names)
+        known = zip(self._names, summed[:count], summed[count:], strict=True)
+        return {name: amount for name, holders, amount in known if holders}
+
+    def shared(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Added in the order of ranks; tensors end up on this replica's device."""
+        mine = {name: value.cpu() if isinstance(value, torch.Tensor) else value for name, value in values.items()}
+        found: dict[str, Any] = {}
+        for held in self._gather(mine):
+            for name, amount in held.items():
+                found[name] = found[name] + amount if name in found else amount
+        return {
+            name: value.to(self._device) if isinstance(value, torch.Tensor) else value for name, value in found.items()
+        }
+
     def add_up(self, parameters: Sequence[nn.Parameter]) -> None:
-        for bucket in _buckets(parameters):
+        for bucket in _buckets(self._touched(parameters)):
             for parameter in bucket:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
@@ -81,22 +103,25 @@ class Group:
                 grad.copy_(flat[start : start + grad.numel()].view_as(grad))
                 start += grad.numel()
 
-    def _names(self, values: Mapping[str, float]) -> list[str]:
-        """All names that any replica has. A metric may be missing where a replica had only padding, so this is asked
-        where the names could differ: one more exchange, of a few bytes."""
-        mine = sorted(values)
-        if len(mine) == 1:
-            return mine
-        everybody: list[list[str] | None] = [None] * self.size
+    def _touched(self, parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+        """Those with a gradient on any replica. The others stay without one: an optimizer passes them over, as it does
+        in a single process, where a gradient of zeros would decay them."""
+        flags = [float(parameter.grad is not None) for parameter in parameters]
+        held = torch.tensor(flags, device=self._device)
+        distributed.all_reduce(held)
+        return [parameter for parameter, holders in zip(parameters, held.tolist(), strict=True) if holders]
+
+    def _gather(self, mine: Any) -> list[Any]:
+        everybody: list[Any] = [None] * self.size
         distributed.all_gather_object(everybody, mine)
-        return sorted({name for names in everybody for name in names or ()})
+        return everybody
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
-    found: list[list[nn.Parameter]] = [[]]
+    found: list[list[nn.Parameter]] = []
     filled = 0
     for parameter in parameters:
-        if found[-1] and filled + parameter.numel() > BUCKET:
+        if not found or filled + parameter.numel() > BUCKET:
             found.append([])
             filled = 0
         found[-1].append(parameter)
