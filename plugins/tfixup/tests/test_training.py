@@ -147,7 +147,7 @@ def test_sixteen_layers_under_adam(text: torch.Tensor, family: str) -> None:
 def test_forty_eight_layers_under_adam(text: torch.Tensor, unigram: float, family: str) -> None:
     ends = trained(text, family, 48, "xavier", adamw(), 10)
     assert sum(map(diverged, ends)) >= 2, ends
-    (end,) = trained(text, family, 48, "tfixup", adamw(), 150, seeds=1)
+    (end,) = trained(text, family, 48, "tfixup", adamw(), 300, seeds=1)
     assert end < unigram
 
 
