@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import torch
 
-from lmgraft.errors import Problem, Stopped, UserError
+from lmgraft.errors import Fault, Problem, Stopped, UserError
 from lmgraft.seams.objective import Batch
 from lmgraft.seams.parallelism import Engine, StepStats
 from lmgraft.training import checkpoint
@@ -32,6 +32,8 @@ __all__ = ["Batches", "LoopPlan", "train"]
 #: Seconds between checkpoints where the plan names no number of steps, and the share of time they may take.
 CADENCE = 60.0
 SHARE = 0.05
+#: Steps are numbers of this many bits.
+STEP_BITS = 40
 
 
 class Batches(Protocol):
@@ -195,6 +197,7 @@ class _Loop:
 
     def _resume(self) -> None:
         found = checkpoint.latest(self.plan.checkpoints, self.events.note)
+        self._all_see(0 if found is None else found.step)
         if found is None:
             return
         self.engine.load(found.path)
@@ -208,6 +211,17 @@ class _Loop:
                 f"the checkpoint was trained with {threads} threads and this process has {torch.get_num_threads()}: "
                 "figures may differ from those of an unbroken run in their last digits"
             )
+
+    def _all_see(self, step: int) -> None:
+        """A rank that saw another checkpoint than the others would train other weights, and nobody would notice.
+
+        :raises Fault: one does; it is asked bit by bit, since all that ranks can do is to agree.
+        """
+        for bit in range(STEP_BITS):
+            one = bool(step >> bit & 1)
+            if self.engine.agree(one) and self.engine.agree(not one):
+                folder = self.plan.checkpoints
+                raise Fault(f"the ranks see different checkpoints in {folder}: the file system is not the same to all")
 
     def _diverged(self, lr: float) -> Problem:
         return Problem(

@@ -250,6 +250,8 @@ class Loop:
     case: Case
     out: Path
     stop: int | None = None
+    blind: bool = False
+    """The last rank looks for checkpoints where there are none."""
     device: str = "cpu"
 
     def __call__(self, make_engine: Made) -> None:
@@ -261,7 +263,7 @@ class Loop:
             peak=RATE,
             factor=lambda step, steps: 1.0,
             seed=1,
-            checkpoints=self.out / "checkpoints",
+            checkpoints=self.out / ("elsewhere" if self.blind and rank else "checkpoints"),
         )
         try:
             loop.train(engine, self.case, None, plan, events)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from lmgraft.errors import UserError
+from lmgraft.errors import Fault, UserError
 from lmgraft_data_parallel.ddp import DDP
 from lmgraft_data_parallel.plugin import DDPConfig, SingleConfig
 from lmgraft_data_parallel.single import Single
@@ -120,6 +120,8 @@ def test_a_stop_that_one_rank_hears_stops_both_at_one_step_and_one_rank_goes_on(
     LAYOUTS["ddp2"].launch(Loop(case, broken, stop=3))
     assert [(broken / f"stopped{rank}").read_text() for rank in (0, 1)] == ["3", "3"]
     assert [path.name for path in (broken / "checkpoints").iterdir()] == ["step-00000003"]
+    with pytest.raises(Fault, match="the ranks see different checkpoints"):
+        LAYOUTS["ddp2"].launch(Loop(case, broken, blind=True))
     LAYOUTS["single"].launch(Loop(case, broken))
     assert apart(load_file(whole / "model.safetensors"), load_file(broken / "model.safetensors")) < 1e-4
 

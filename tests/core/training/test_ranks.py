@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,12 +17,14 @@ from lmgraft.artifacts import checkpoint
 from lmgraft.errors import Fault, Stopped, UserError
 from lmgraft.training import ranks
 from rank_bodies import add, fail, stop
-from tiny_recipe import RECIPE, rows_of, run_json, statuses, write_recipe
+from tiny_recipe import RECIPE, rows_of, statuses, write_recipe
 
 pytestmark = pytest.mark.slow
 
 DDP = RECIPE.replace("@pretrain.parallelism: single", "@pretrain.parallelism: ddp")
 TORCHRUN = Path(sys.executable).with_name("torchrun")
+JOINED = (str(TORCHRUN), "--nproc-per-node", "2", "-m", "lmgraft")
+LONG = ("pretrain.steps=400", "pretrain.checkpoint_every=20")
 
 
 def test_bodies_run_in_one_group(tmp_path: Path) -> None:
@@ -69,57 +70,119 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(checkpoint.tensors(folder / "run" / "stages" / "pretrain"))
 
 
-def ranks_of(process: subprocess.Popen[str]) -> list[int]:
-    """The spawned ranks below a run; multiprocessing's resource tracker is its child too, and comes first."""
+def children(process: subprocess.Popen[str]) -> list[tuple[int, str]]:
+    """(process id, command line), the eldest first."""
     listed = subprocess.run(["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
-    mine = [(int(row[0]), row[2]) for row in rows if int(row[1]) == process.pid and len(row) == 3]
-    assert mine, listed
-    return [pid for pid, args in mine if "spawn_main" in args]
+    return [(int(row[0]), row[2]) for row in rows if int(row[1]) == process.pid and len(row) == 3]
 
 
-def test_one_rank_killed_of_two_ends_the_run_and_it_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    long = ("pretrain.steps=400", "pretrain.checkpoint_every=20")
-    for folder in (whole, broken):
-        write_recipe(folder, DDP)
-    assert run(whole, *long).returncode == 0
+def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+    """The spawned ranks below a run; multiprocessing's resource tracker is its child too."""
+    return [pid for pid, args in children(process) if "spawn_main" in args]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_recipe(folder, DDP)
+    done = run(folder, *LONG)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def begun(folder: Path, *args: str, program: tuple[str, ...] | None = None) -> subprocess.Popen[str]:
+    """A run that has written its first checkpoint."""
+    write_recipe(folder, DDP)
+    command = lmgraft(folder, *LONG, *args, **({"program": program} if program else {}))
     process = subprocess.Popen(
-        lmgraft(broken, *long), cwd=broken, env=environment(broken), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True,
-    )  # fmt: skip
+        command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     deadline = time.monotonic() + 120
-    while not list(broken.glob("store/**/checkpoints/step-*/checksums.json")):
+    while not list(folder.glob("store/**/checkpoints/step-*/checksums.json")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    victim = ranks_of(process)[-1]
-    os.kill(victim, signal.SIGKILL)
+    return process
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it had to say within 15 seconds."""
     begin = time.monotonic()
     said = process.communicate(timeout=60)[0]
-    assert time.monotonic() - begin < 15
-    assert process.returncode == 1
-    assert "was killed by SIGKILL" in said
-    assert "Traceback" not in said
-    again = run(broken, *long)
+    assert time.monotonic() - begin < 15, said
+    return said
+
+
+def went_on(folder: Path, *args: str, **more: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """The weights of a run that was given again."""
+    again = run(folder, *LONG, *args, **more)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "going on after step" in again.stdout + again.stderr
-    left, right = weights(whole), weights(broken)
-    assert all(torch.equal(left[name], right[name]) for name in left)
-    assert len([row for row in rows_of(broken / "run") if "loss" in row]) == 400
+    assert len([row for row in rows_of(folder / "run") if "loss" in row]) == 400
+    return weights(folder)
+
+
+def equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_one_rank_killed_of_two_ends_the_run_and_it_goes_on_from_its_checkpoint(whole: Path, tmp_path: Path) -> None:
+    process = begun(tmp_path)
+    os.kill(ranks_of(process)[-1], signal.SIGKILL)
+    said = ended(process)
+    assert process.returncode == 1
+    assert "rank 1 of 2 was killed by SIGKILL" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert equal(went_on(tmp_path), weights(whole))
+
+
+def test_stopped_a_run_goes_on_under_another_number_of_ranks(whole: Path, tmp_path: Path) -> None:
+    process = begun(tmp_path)
+    process.send_signal(signal.SIGTERM)
+    said = ended(process)
+    assert process.returncode == 75, said
+    found, expected = went_on(tmp_path, "pretrain.parallelism.ranks=1"), weights(whole)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-2, atol=1e-4)
+
+
+def test_ranks_do_not_outlive_their_parent(tmp_path: Path) -> None:
+    process = begun(tmp_path)
+    ranks_of_it = ranks_of(process)
+    assert len(ranks_of_it) == 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 15
+    while any(Path(f"/proc/{pid}").exists() for pid in ranks_of_it):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+# --- joined ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not TORCHRUN.exists(), reason="torch without torchrun")
-def test_torchruns_ranks_are_joined(tmp_path: Path) -> None:
-    alone, joined = tmp_path / "alone", tmp_path / "joined"
-    for folder in (alone, joined):
-        write_recipe(folder, DDP)
-    assert run(alone).returncode == 0
-    done = run(joined, program=(str(TORCHRUN), "--nproc-per-node", "2", "-m", "lmgraft"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert set(statuses(joined / "run").values()) == {"ran"}
-    left, right = weights(alone), weights(joined)
-    assert all(torch.equal(left[name], right[name]) for name in left)
+def test_torchruns_ranks_are_joined_stopped_and_joined_again(whole: Path, tmp_path: Path) -> None:
+    process = begun(tmp_path, program=JOINED)
+    process.send_signal(signal.SIGTERM)
+    said = ended(process)
+    assert "stopped on SIGTERM; the work so far is saved" in said
+    assert equal(went_on(tmp_path, program=JOINED), weights(whole))
+
+
+@pytest.mark.skipif(not TORCHRUN.exists(), reason="torch without torchrun")
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_rank_ends_torchruns_job(victim: int, tmp_path: Path) -> None:
+    process = begun(tmp_path, program=JOINED)
+    pids = [pid for pid, args in children(process) if "lmgraft" in args]
+    os.kill(pids[victim], signal.SIGKILL)
+    said = ended(process)
+    assert process.returncode == 1
+    if victim == 1:
+        assert "rank 1 of 2 ended without a word: it was killed" in said
+    assert all(not Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 @pytest.mark.skipif(not TORCHRUN.exists(), reason="torch without torchrun")
@@ -132,17 +195,58 @@ def test_torchruns_ranks_are_joined(tmp_path: Path) -> None:
 )
 def test_what_torchrun_cannot_do_is_said_in_three_lines(args: tuple[str, ...], said: str, tmp_path: Path) -> None:
     write_recipe(tmp_path, DDP)
-    done = run(tmp_path, *args, program=(str(TORCHRUN), "--nproc-per-node", "2", "-m", "lmgraft"))
+    done = run(tmp_path, *args, program=JOINED)
     assert done.returncode != 0
-    assert said in done.stdout + done.stderr
+    lines = (done.stdout + done.stderr).splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith(said))
+    assert lines[place + 1].startswith("  because: ")
+    assert lines[place + 2].startswith("  try: ")
 
 
-def test_the_same_stage_under_one_rank_two_and_none(tmp_path: Path) -> None:
+def pair(tmp_path: Path, *folders: str) -> list[subprocess.CompletedProcess[str]]:
+    """Two ranks as SLURM starts them: no agent, rank 0 hosts the store. Each in a folder of its own, or in one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = []
+    for rank, folder in enumerate(folders):
+        write_recipe(tmp_path / folder, DDP)
+        command = [sys.executable, "-m", "lmgraft", "run", "tiny.yaml", "run.dir=run", "store.dir=/proc/self/cwd/store"]
+        processes.append(
+            subprocess.Popen(
+                command, cwd=tmp_path / folder, env={**environment(tmp_path), **place, "RANK": str(rank)},
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+    said = [process.communicate(timeout=120) for process in processes]
+    return [
+        subprocess.CompletedProcess([], process.returncode, *texts)
+        for process, texts in zip(processes, said, strict=True)
+    ]
+
+
+def test_ranks_without_torchrun_are_joined_and_all_end_well(tmp_path: Path) -> None:
+    done = pair(tmp_path, "here", "here")
+    assert [rank.returncode for rank in done] == [0, 0], done
+    assert set(statuses(tmp_path / "here/run").values()) == {"ran"}
+    assert done[1].stdout == ""
+
+
+def test_ranks_that_do_not_share_the_store_are_refused_in_three_lines(tmp_path: Path) -> None:
+    """/proc/self/cwd is another folder to each process, as a local disk is another one on each node."""
+    first, second = pair(tmp_path, "here", "there")
+    assert first.returncode == 2
+    fact, cause, remedy = first.stderr.splitlines()
+    assert fact == "the store /proc/self/cwd/store is not shared by all ranks"
+    assert "rank 1 of 2 does not see the file" in cause
+    assert "store.dir=" in remedy
+    assert second.returncode == 0
+    assert not list(tmp_path.glob("*/store/.ranks-*"))
+
+
+def test_the_same_stage_under_one_rank_two_and_none(whole: Path) -> None:
     """A layout is no part of the key: what ddp made, single reuses."""
-    write_recipe(tmp_path, DDP)
-    assert run(tmp_path).returncode == 0
-    shutil.rmtree(tmp_path / "run")
-    write_recipe(tmp_path, RECIPE)
-    assert run(tmp_path).returncode == 0
-    assert statuses(tmp_path / "run")["pretrain"] == "reused"
-    assert json.dumps(run_json(tmp_path / "run"))
+    done = run(whole, "parallelism@pretrain.parallelism=single", *LONG, "run.dir=other")
+    assert done.returncode == 0, done.stderr
+    assert statuses(whole / "other")["pretrain"] == "reused"
