@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
-from lmgraft.errors import Problem, Stopped, UserError
+from lmgraft.errors import LmgraftError, Problem, Stopped, UserError
+from lmgraft.training import joining
 from torch import distributed
 
-__all__ = ["add", "fail", "stop"]
+__all__ = ["add", "fail", "job", "stop"]
 
 
 def add(out: Path) -> None:
@@ -21,16 +25,33 @@ def add(out: Path) -> None:
 
 
 def fail(how: str) -> None:
+    """Rank 1 fails in one of several ways; the others wait for it in a collective, or compute and notice nothing."""
     distributed.barrier()
     if distributed.get_rank() == 1:
         if how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        if how == "refused":
+        if how in ("refused", "unnoticed"):
             raise UserError(Problem("fact", "cause", "remedy"))
+        if how == "full":
+            raise OSError(errno.ENOSPC, "No space left on device", "/disk/file")
         raise ValueError("boom")
-    distributed.all_reduce(torch.ones(1))  # waits for the one that is gone
+    if how != "unnoticed":
+        distributed.all_reduce(torch.ones(1))  # waits for the one that is gone
     time.sleep(120)
 
 
 def stop() -> None:
     raise Stopped("saved")
+
+
+def job(how: str, folder: Path) -> None:
+    """One process of a joined job: rank 0 leads, the others follow."""
+    if joining.rank() > 0:
+        sys.exit(joining.follow())
+    try:
+        with joining.leading():
+            joining.prove(folder)
+            joining.lead(partial(fail, how), ranks=2, device="cpu", threads=1)
+    except (LmgraftError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(9)

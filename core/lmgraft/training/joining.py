@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ __all__ = ["follow", "joined", "lead", "leading", "prove", "rank", "world"]
 
 POLL = 0.1
 #: Seconds that rank 0 waits at the end for the others to hear of it, where it is the host of the store.
-FAREWELL = 10.0
+FAREWELL = 5.0
 
 _job: _Job | None = None
 
@@ -184,6 +184,8 @@ def follow() -> int:
         return EXIT_FAULT
     finally:
         job.ended.set()
+        with suppress(RuntimeError):  # the store may be gone already
+            job.store.set(f"bye/{rank()}", "1")
 
 
 def _follow(job: _Job) -> int:
@@ -201,7 +203,6 @@ def _follow(job: _Job) -> int:
             job.tell(error)
             return EXIT_FAULT  # rank 0 tells it
         number += 1
-    job.store.set(f"bye/{rank()}", "1")
     return 0
 
 

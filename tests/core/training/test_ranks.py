@@ -34,7 +34,13 @@ def test_bodies_run_in_one_group(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("how", "kind", "said"),
-    [("killed", Fault, "rank 1 of 2 was killed by SIGKILL"), ("refused", UserError, "fact"), ("raised", Fault, "boom")],
+    [
+        ("killed", Fault, "rank 1 of 2 was killed by SIGKILL"),
+        ("refused", UserError, "fact"),
+        ("unnoticed", UserError, "fact"),
+        ("full", OSError, "No space left on device: '/disk/file'"),
+        ("raised", Fault, "boom"),
+    ],
 )
 def test_the_first_error_ends_all_within_15_seconds(how: str, kind: type[Exception], said: str) -> None:
     begin = time.monotonic()
@@ -203,22 +209,20 @@ def test_what_torchrun_cannot_do_is_said_in_three_lines(args: tuple[str, ...], s
     assert lines[place + 2].startswith("  try: ")
 
 
-def pair(tmp_path: Path, *folders: str) -> list[subprocess.CompletedProcess[str]]:
+def pair(command: list[str], cache: Path, *folders: Path) -> list[subprocess.CompletedProcess[str]]:
     """Two ranks as SLURM starts them: no agent, rank 0 hosts the store. Each in a folder of its own, or in one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    processes = []
-    for rank, folder in enumerate(folders):
-        write_recipe(tmp_path / folder, DDP)
-        command = [sys.executable, "-m", "lmgraft", "run", "tiny.yaml", "run.dir=run", "store.dir=/proc/self/cwd/store"]
-        processes.append(
-            subprocess.Popen(
-                command, cwd=tmp_path / folder, env={**environment(tmp_path), **place, "RANK": str(rank)},
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            )
-        )  # fmt: skip
+    place["PYTHONPATH"] = str(Path(__file__).parents[2])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *command], cwd=folder, env={**environment(cache), **place, "RANK": str(rank)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank, folder in enumerate(folders)
+    ]  # fmt: skip
     said = [process.communicate(timeout=120) for process in processes]
     return [
         subprocess.CompletedProcess([], process.returncode, *texts)
@@ -226,16 +230,22 @@ def pair(tmp_path: Path, *folders: str) -> list[subprocess.CompletedProcess[str]
     ]
 
 
+#: Another folder to each process, as a local disk is another one on each node.
+OWN = ["-m", "lmgraft", "run", "tiny.yaml", "run.dir=run", "store.dir=/proc/self/cwd/store"]
+
+
 def test_ranks_without_torchrun_are_joined_and_all_end_well(tmp_path: Path) -> None:
-    done = pair(tmp_path, "here", "here")
+    write_recipe(tmp_path / "here", DDP)
+    done = pair(OWN, tmp_path, tmp_path / "here", tmp_path / "here")
     assert [rank.returncode for rank in done] == [0, 0], done
     assert set(statuses(tmp_path / "here/run").values()) == {"ran"}
     assert done[1].stdout == ""
 
 
 def test_ranks_that_do_not_share_the_store_are_refused_in_three_lines(tmp_path: Path) -> None:
-    """/proc/self/cwd is another folder to each process, as a local disk is another one on each node."""
-    first, second = pair(tmp_path, "here", "there")
+    for folder in ("here", "there"):
+        write_recipe(tmp_path / folder, DDP)
+    first, second = pair(OWN, tmp_path, tmp_path / "here", tmp_path / "there")
     assert first.returncode == 2
     fact, cause, remedy = first.stderr.splitlines()
     assert fact == "the store /proc/self/cwd/store is not shared by all ranks"
@@ -243,6 +253,25 @@ def test_ranks_that_do_not_share_the_store_are_refused_in_three_lines(tmp_path: 
     assert "store.dir=" in remedy
     assert second.returncode == 0
     assert not list(tmp_path.glob("*/store/.ranks-*"))
+
+
+@pytest.mark.parametrize(
+    ("how", "said", "code"),
+    [
+        ("killed", "Fault: rank 1 of 2 ended without a word: it was killed", 9),
+        ("raised", "ValueError: boom", 9),
+        ("full", "No space left on device", 9),
+        ("unnoticed", "fact\n  because: cause\n  try: remedy", 2),  # said by the watch, which ends the process
+    ],
+)
+def test_without_an_agent_too_the_first_error_ends_all(how: str, said: str, code: int, tmp_path: Path) -> None:
+    begin = time.monotonic()
+    command = ["-c", f"import pathlib, rank_bodies; rank_bodies.job({how!r}, pathlib.Path('store'))"]
+    first, second = pair(command, tmp_path, tmp_path, tmp_path)
+    assert time.monotonic() - begin < 25  # torch is imported twice in these
+    assert said in first.stderr
+    assert first.returncode == code
+    assert second.returncode == (-9 if how == "killed" else 1)
 
 
 def test_the_same_stage_under_one_rank_two_and_none(whole: Path) -> None:
