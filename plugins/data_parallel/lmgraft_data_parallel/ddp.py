@@ -35,7 +35,7 @@ class DDP:
         """Runs ``work`` on every rank: local ones that are started for it, or those of torchrun's job."""
         device = ranks.wanted_device(work) or ("cuda" if torch.cuda.is_available() else "cpu")
         if device == "mps":
-            raise UserError(Problem("parallelism ddp on device=mps", NO_MPS, "parallelism=single, or device=cpu"))
+            raise UserError(Problem("parallelism ddp on device=mps", NO_MPS, "the parallelism single, or device=cpu"))
         gpus = torch.cuda.device_count() if device == "cuda" else 0
         count = self._config.ranks or _usual(gpus)
         if device == "cuda" and not ranks.joined() and count > gpus:

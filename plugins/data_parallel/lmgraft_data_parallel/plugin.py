@@ -54,10 +54,10 @@ class DDPConfig(ComponentConfig):
             yield Problem(
                 f"{stage}.batch={batch} is less than the {ranks} ranks of parallelism ddp",
                 "every rank reads its share of the batch, and some would read nothing",
-                f"{stage}.batch={ranks} or more, fewer ranks, or parallelism=single",
+                f"{stage}.batch={ranks} or more, fewer ranks, or the parallelism single",
             )
         if recipe.device == "mps":
-            yield Problem(f"parallelism ddp of {stage} on device=mps", NO_MPS, "parallelism=single, or device=cpu")
+            yield Problem(f"parallelism ddp of {stage} on device=mps", NO_MPS, "the parallelism single, or device=cpu")
 
 
 @hookimpl

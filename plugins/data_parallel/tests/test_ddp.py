@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -137,3 +138,23 @@ def test_without_a_gpu_there_are_two_ranks() -> None:
 def test_settings_are_checked() -> None:
     assert list(DDPConfig(ranks=2, threads=1).check()) == []
     assert len(list(DDPConfig(ranks=0, threads=0).check())) == 2
+
+
+@pytest.mark.parametrize(
+    ("ranks", "device", "batch", "said"),
+    [
+        (4, "auto", 3, "train.batch=3 is less than the 4 ranks"),
+        (None, "cpu", 1, "train.batch=1 is less than the 2 ranks"),
+        (2, "mps", 4, "on device=mps"),
+        (None, "auto", 1, None),
+        (2, "cpu", None, None),
+    ],
+)
+def test_a_recipe_that_does_not_fit_is_refused(
+    ranks: int | None, device: str, batch: int | None, said: str | None
+) -> None:
+    recipe: Any = SimpleNamespace(
+        device=device, stage=lambda name: SimpleNamespace(config=SimpleNamespace(batch=batch))
+    )
+    found = [str(problem) for problem in DDPConfig(ranks=ranks).check_recipe(recipe, "train")]
+    assert [said in problem for problem in found] == ([True] if said else [])
