@@ -31,6 +31,7 @@ __all__ = [
     "headers",
     "parameters",
     "read_config",
+    "read_generation_config",
     "set_token_ids",
     "tensors",
     "verify",
@@ -105,6 +106,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     :raises UserError: it is missing or is no JSON object.
     """
     return _read_object(Path(folder) / CONFIG, "every Hugging Face model folder holds one")
+
+
+def read_generation_config(folder: Path) -> dict[str, Any]:
+    """``generation_config.json`` of a model folder; empty where it has none.
+
+    :raises UserError: it is no JSON object.
+    """
+    path = Path(folder) / GENERATION_CONFIG
+    return _read_object(path, "") if path.is_file() else {}
 
 
 def headers(folder: Path) -> dict[str, Header]:
@@ -185,8 +195,7 @@ def set_token_ids(folder: Path, *, end_id: int, pad_id: int) -> None:
     ids = {"bos_token_id": end_id, "eos_token_id": end_id, "pad_token_id": pad_id}
     folder = Path(folder)
     _write_object(folder / CONFIG, read_config(folder) | ids)
-    path = folder / GENERATION_CONFIG
-    _write_object(path, (_read_object(path, "") if path.is_file() else {}) | ids)
+    _write_object(folder / GENERATION_CONFIG, read_generation_config(folder) | ids)
 
 
 def _shards(names: list[str], state: Mapping[str, torch.Tensor], limit: int) -> list[list[str]]:

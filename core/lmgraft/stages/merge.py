@@ -1,10 +1,13 @@
-"""The kind of stage ``merge``: one model made of one or several by a merge part; the artifact is a model folder."""
+"""The kind of stage ``merge``: one model made of one or several by a merge part; the artifact is a model folder.
+
+``lmgraft merge`` does the same to folders of the user's own, by way of :func:`merge`.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +17,18 @@ from lmgraft.stages.plugin import MergeStage
 
 if TYPE_CHECKING:
     from lmgraft.component import StageConfig
+    from lmgraft.seams.merge import Merge
     from lmgraft.seams.stage import StageContext
 
-__all__ = ["MergeModels"]
+__all__ = ["MergeModels", "depth", "merge"]
+
+#: What may lie beside a model to encode text for it; the first model's goes with the result.
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "tokenizer.model", "vocab.json", "merges.txt",
+)  # fmt: skip
+
+_DEPTH = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 
 
 class MergeModels:
@@ -27,14 +39,16 @@ class MergeModels:
     def __init__(self, config: StageConfig) -> None:
         assert isinstance(config, MergeStage)
         self.config = config
+        self._before: list[Path] = []
 
     def identity(self, context: StageContext) -> Mapping[str, Any]:
+        self._before = [artifact.path for artifact in context.inputs["models"]]
         return {}
 
     def run(self, context: StageContext) -> None:
         """Merging starts over after a kill: it copies at the speed of the disk, and half a file is worth nothing."""
         models = [artifact.path for artifact in context.inputs["models"]]
-        _same_tokenizer(context)
+        names = [artifact.stage for artifact in context.inputs["models"]]
         with context.progress(f"merging into {context.name}", None, "B") as bar:
             reached = 0
 
@@ -45,33 +59,51 @@ class MergeModels:
                 bar.advance(done - reached)
                 reached = done
 
-            context.part("merge").merge(models, context.out, progress)
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            if (models[0] / name).is_file():
-                shutil.copyfile(models[0] / name, context.out / name)
-        checkpoint.verify(context.out)
+            merge(context.part("merge"), models, context.out, progress, names)
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
-        yield "parameters", f"{checkpoint.parameters(artifact.path):,}"
-        config = checkpoint.read_config(artifact.path)
-        for key in ("num_hidden_layers", "n_layer", "num_layers"):
-            if key in config:
-                yield "layers", str(config[key])
+        layers = depth(artifact.path)
+        if layers is not None:
+            before = [str(depth(model)) for model in self._before]
+            yield f"layers ({', '.join(before)} before)" if before else "layers", str(layers)
+        counts = [f"{checkpoint.parameters(model):,}" for model in self._before]
+        named = f"parameters ({', '.join(counts)} before)" if counts else "parameters"
+        yield named, f"{checkpoint.parameters(artifact.path):,}"
 
 
-def _same_tokenizer(context: StageContext) -> None:
+def merge(
+    part: Merge,
+    models: Sequence[Path],
+    out: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    names: Sequence[str] = (),
+) -> None:
+    """Writes a whole model folder to ``out``: what the part makes of the models, and the first one's tokenizer.
+
+    :param names: what the models are called in a message; by default their folders.
+    :raises UserError: the models cannot be merged, before anything is written.
+    """
+    _same_tokenizer(models, names or [str(model) for model in models])
+    part.merge(models, out, progress)
+    for name in TOKENIZER_FILES:
+        if (models[0] / name).is_file():
+            shutil.copyfile(models[0] / name, out / name)
+    checkpoint.verify(out)
+
+
+def depth(folder: Path) -> int | None:
+    """The number of layers that a model folder's config tells, if it tells one."""
+    config = checkpoint.read_config(folder)
+    return next((config[key] for key in _DEPTH if isinstance(config.get(key), int)), None)
+
+
+def _same_tokenizer(models: Sequence[Path], names: Sequence[str]) -> None:
     """Models of different vocabularies have rows that mean different tokens."""
-    first, *others = context.inputs["models"]
-    for other in others:
-        if _vocabulary(first.path) != _vocabulary(other.path):
+    for model, name in list(zip(models, names, strict=True))[1:]:
+        if _vocabulary(models[0]) != _vocabulary(model):
             cause = "their tokenizer.json differ, so the same row of an embedding stands for different tokens"
-            raise UserError(
-                Problem(
-                    f"stage {context.name}: {first.stage} and {other.stage} cannot be merged",
-                    cause,
-                    "merge models that share a tokenizer",
-                )
-            )
+            fact = f"{names[0]} and {name} cannot be merged"
+            raise UserError(Problem(fact, cause, "merge models that share a tokenizer"))
 
 
 def _vocabulary(folder: Path) -> Any:

@@ -1,4 +1,4 @@
-"""The merge ``dus``: its name and its settings."""
+"""The merge ``dus``: its name, its settings, and which m fits n layers."""
 
 from __future__ import annotations
 
@@ -13,44 +13,43 @@ from lmgraft.hookspecs import hookimpl
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe, StageNode
 
-__all__ = ["DUSConfig", "wrong"]
+__all__ = ["DUSConfig", "quarter", "wrong"]
 
 
 @dataclass
 class DUSConfig(ComponentConfig):
     drop: int | None = None
-    """m: layers that the first copy loses at its end and the second at its start; null takes a quarter of them all, as
-    SOLAR did (8 of 32). The result has 2 (n - m) layers."""
+    """m: layers that the first copy loses at its end and the second at its start. The result has 2 (n - m) layers. Null
+    takes a quarter of the n, as SOLAR did (8 of 32), rounded down to an even number, 2 at least."""
     allow_odd: bool = False
-    """Take an odd m too: both copies are then cut within a pair of layers."""
+    """Take an odd m too: the second copy then begins within a pair of layers."""
 
     def check(self) -> Iterator[str]:
         if self.drop is not None and self.drop < 1:
-            yield f"drop is {self.drop}; it must be at least 1"
+            yield f"drop is {self.drop}; it must be at least 1, or null for a quarter of the layers"
         elif self.drop is not None and self.drop % 2 and not self.allow_odd:
-            yield f"drop is {self.drop}; {_ODD}"
+            yield f"drop is {self.drop}: {_ODD}; take {_even(self.drop)}, or set allow_odd=true"
 
     def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
         """The models before and after, where their settings say how deep they are."""
-        node = recipe.stage(stage)
-        names = node.inputs.get("models", ())
+        names = recipe.stage(stage).inputs.get("models", ())
         if len(names) != 1:
-            cause = f"it is given {len(names)}"
-            yield Problem(
-                f"{stage}.models={list(names)}: dus merges one model with itself", cause, f"{stage}.models=[STAGE]"
-            )
+            fact = f"{stage}.models={list(names)}: dus merges one model with itself"
+            yield Problem(fact, f"it is given {len(names)}", f"{stage}.models=[STAGE]")
             return
-        layers = _layers(recipe.stage(names[0]))
-        if layers is None:
+        layers = _layers(recipe, recipe.stage(names[0]))
+        if layers is None or list(self.check()):
             return
-        drop = self.drop if self.drop is not None else layers // 4
+        drop = quarter(layers) if self.drop is None else self.drop
         problem = wrong(drop, layers, allow_odd=self.allow_odd)
         if problem is not None:
-            yield Problem(f"{stage}.merge: dus with drop={drop} on the {layers} layers of {names[0]}", *problem)
+            cause, remedy = problem
+            fact = f"{stage}.merge: dus with drop={drop} on the {layers} layers of {names[0]}"
+            yield Problem(fact, cause, f"{stage}.merge.{remedy}" if remedy.startswith("drop=") else remedy)
             return
         grown = 2 * (layers - drop)
         for other in recipe.stages:
-            deep = _layers(other)
+            deep = _architecture_layers(other)
             if stage in other.inputs.get("model", ()) and deep is not None and deep != grown:
                 yield Problem(
                     f"{other.name}.architecture.layers={deep}",
@@ -59,27 +58,53 @@ class DUSConfig(ComponentConfig):
                 )
 
 
+#: SOLAR's m is even. Of an even n an even m leaves a multiple of four where n is one, an odd m never does.
 _ODD = (
-    "an odd m cuts both copies within a pair of layers, which breaks architectures that alternate two kinds; take an"
-    " even one, or set allow_odd=true"
+    "an odd m begins the second copy within a pair of layers, and of an even n leaves 2 (n - m) that do not divide over"
+    " 4 pipeline stages"
 )
 
 
+def quarter(layers: int) -> int:
+    """The m that null stands for."""
+    return max(layers // 8 * 2, 2)
+
+
 def wrong(drop: int, layers: int, *, allow_odd: bool = False) -> tuple[str, str] | None:
-    """(cause, remedy) where m does not fit n layers."""
-    fits = list(range(2, layers, 2))
-    near = max([m for m in fits if m <= layers // 4] or fits[:1], default=None)
-    remedy = f"merge.drop={near}" if near is not None else "a model of at least 3 layers"
-    if drop >= layers:
-        return f"each copy would lose all of its {layers} layers", remedy
+    """(cause, remedy) where m does not fit n layers; the remedy begins with ``drop=`` where another m does."""
+    largest = (layers - 1) // 2 // 2 * 2
+    fits = min(max(drop // 2 * 2, 2), largest)
+    remedy = f"drop={fits}" if largest else "a model of at least 5 layers"
+    if largest == 0 and layers > 2:
+        remedy = f"drop={(layers - 1) // 2}, with allow_odd=true"
     if drop < 1:
         return "nothing is dropped, and the copies would only be stacked", remedy
+    if drop >= layers:
+        return f"each copy would lose all of its {layers} layers", remedy
+    if 2 * drop >= layers:
+        return f"2 * ({layers} - {drop}) = {2 * (layers - drop)} layers are no more than it has", remedy
     if drop % 2 and not allow_odd:
-        return _ODD, remedy
+        return _ODD, f"{remedy}, or allow_odd=true" if largest else remedy
     return None
 
 
-def _layers(stage: StageNode) -> int | None:
+def _even(drop: int) -> str:
+    return f"{drop - 1} or {drop + 1}" if drop > 1 else "2"
+
+
+def _layers(recipe: Recipe, stage: StageNode) -> int | None:
+    """The depth of the model that a stage makes, if settings tell it: a train stage's, or that of another dus."""
+    for part in stage.parts:
+        if part.seam == "merge" and isinstance(part.config, DUSConfig):
+            below = [_layers(recipe, recipe.stage(name)) for name in stage.inputs.get("models", ())]
+            if len(below) != 1 or below[0] is None:
+                return None
+            drop = quarter(below[0]) if part.config.drop is None else part.config.drop
+            return 2 * (below[0] - drop)
+    return _architecture_layers(stage)
+
+
+def _architecture_layers(stage: StageNode) -> int | None:
     """The depth that a train stage's architecture is set to, if it says so."""
     for part in stage.parts:
         if part.seam == "architecture":

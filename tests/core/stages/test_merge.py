@@ -1,0 +1,98 @@
+"""The merge stage with the real part: a whole model folder with its tokenizer, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lmgraft.artifacts import Artifact, checkpoint
+from lmgraft.errors import Stopped, UserError
+from lmgraft.registry import build, registry
+from lmgraft.seams.merge import Merge
+from lmgraft.seams.stage import Stage
+from lmgraft.stages.merge import MergeModels, depth, merge
+from lmgraft.stages.plugin import MergeStage
+
+
+def model(folder: Path, layers: int = 6, tokenizer: str = '{"model": {}}') -> Path:
+    state = {f"model.layers.{i}.w": torch.full((4, 2), float(i)) for i in range(layers)} | {"norm": torch.ones(3)}
+    checkpoint.write(folder, state, {"model_type": "llama", "num_hidden_layers": layers}, {"eos_token_id": 1})
+    (folder / "tokenizer.json").write_text(tokenizer)
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "chat_template.jinja").write_text("{{ bos_token }}")
+    return folder
+
+
+class Context:
+    """A stage's context without a run around it."""
+
+    name = "upscale"
+
+    def __init__(self, out: Path, *models: Path) -> None:
+        self.out = out
+        self.inputs = {"models": [Artifact("model", path, "", path.name) for path in models]}
+        self.done = self.whole = 0.0
+        self.stopped = False
+
+    def part(self, path: str) -> Any:
+        component = registry().get(path, "dus").component
+        return build(component, component.config(drop=2))
+
+    @contextmanager
+    def progress(self, title: str, total: float | None, unit: str) -> Iterator[Context]:
+        yield self
+
+    def advance(self, amount: float = 1, **shown: Any) -> None:
+        self.done += amount
+
+    def total(self, total: float) -> None:
+        self.whole = total
+
+    def alive(self) -> None:
+        if self.stopped:
+            raise Stopped("stopped")
+
+
+def test_a_model_folder_with_its_tokenizer(tmp_path: Path) -> None:
+    context: Any = Context(tmp_path / "out", model(tmp_path / "in"))
+    stage = MergeModels(MergeStage())
+    assert isinstance(stage, Stage)
+    assert isinstance(context.part("merge"), Merge)
+    assert stage.identity(context) == {}
+    stage.run(context)
+    after = checkpoint.tensors(tmp_path / "out")
+    assert [after[f"model.layers.{i}.w"][0, 0].item() for i in range(8)] == [0, 1, 2, 3, 2, 3, 4, 5]
+    assert checkpoint.read_generation_config(tmp_path / "out") == {"eos_token_id": 1}
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "in" / name).read_bytes()
+    assert context.done == context.whole == (8 * 8 + 3) * 4
+    assert dict(stage.summary(Artifact("model", tmp_path / "out", "", "upscale"))) == {
+        "layers (6 before)": "8",
+        "parameters (51 before)": "67",
+    }
+
+
+def test_a_stop_is_heard_while_it_copies(tmp_path: Path) -> None:
+    context: Any = Context(tmp_path / "out", model(tmp_path / "in"))
+    context.stopped = True
+    with pytest.raises(Stopped):
+        MergeModels(MergeStage()).run(context)
+
+
+def test_models_of_other_vocabularies_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    one, two = model(tmp_path / "one"), model(tmp_path / "two", tokenizer='{"model": {"vocab": 1}}')
+    with pytest.raises(UserError, match="one and two cannot be merged"):
+        MergeModels(MergeStage()).run(Context(tmp_path / "out", one, two))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=f"{one} and {two} cannot be merged"):
+        merge(Context(tmp_path).part("merge"), [one, two], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_depth_that_a_config_tells(tmp_path: Path) -> None:
+    assert depth(model(tmp_path / "in", 3)) == 3
+    (tmp_path / "in" / "config.json").write_text("{}")
+    assert depth(tmp_path / "in") is None
