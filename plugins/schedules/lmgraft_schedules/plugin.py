@@ -80,6 +80,12 @@ class ExponentialDecayConfig(WarmupConfig):
 def lmgraft_schedule() -> list[Component[Any]]:
     return [
         Component(
+            name="constant",
+            target="lmgraft_schedules.schedules:Constant",
+            config=ConstantConfig,
+            summary="The peak throughout, after a warm-up where one is set",
+        ),
+        Component(
             name="cosine",
             target="lmgraft_schedules.schedules:Cosine",
             config=CosineConfig,
