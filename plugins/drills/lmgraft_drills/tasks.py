@@ -97,15 +97,9 @@ def series(draw: Random) -> Drill:
     first, step = draw.randint(1, 60), draw.randint(2, 9)
     shown = [first + step * i for i in range(4)]
     right = first + 4 * step
-    question = draw.choice(["Which number comes next: {}?", "Continue the series {}."]).format(
-        ", ".join(map(str, shown))
-    )
-    return Drill(
-        question.format(str(shown)[1:-1]),
-        f"The next number is {right}.",
-        f"The next number is {_near(draw, right)}.",
-        f"{shown}",
-    )
+    wording = draw.choice(["Which number comes next: {}?", "Continue the series {}."])
+    question = wording.format(", ".join(map(str, shown)))
+    return Drill(question, f"The next number is {right}.", f"The next number is {_near(draw, right)}.", f"{shown}")
 
 
 def sort(draw: Random) -> Drill:
