@@ -21,6 +21,7 @@ COMMANDS = {
     "plugins": ("lmgraft.cli.plugins", "plugins", "The installed parts: list, show, why."),
     "new": ("lmgraft.cli.new", "new", "Scaffold a recipe."),
     "generate": ("lmgraft.cli.generate", "generate", "Text from a model folder or a run."),
+    "merge": ("lmgraft.cli.merge", "merge", "One model of one or several model folders."),
     "runs": ("lmgraft.cli.runs", "runs", "List, resume and delete runs."),
     "report": ("lmgraft.cli.report", "report", "Write a run's page."),
     "rerun": ("lmgraft.cli.rerun", "rerun", "Repeat a run from its manifest."),
@@ -66,7 +67,8 @@ Examples:
   lmgraft run quickstart
   lmgraft run quickstart data.path=my_texts/ pretrain.steps=500
   lmgraft run quickstart --multirun pretrain.optimizer.lr=1e-3,2e-3,4e-3
-  lmgraft explain quickstart pretrain.optimizer.lr""",
+  lmgraft explain quickstart pretrain.optimizer.lr
+  lmgraft merge dus mistral-7b/ solar-10b/ --drop 8""",
 )
 @click.version_option(package_name="lmgraft")
 def cli() -> None:

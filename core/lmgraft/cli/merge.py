@@ -1,0 +1,257 @@
+"""``lmgraft merge``: one model made of one or several, by any installed merge part, from folders to a folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lmgraft import table
+from lmgraft.errors import Problem, Stopped, UserError
+
+if TYPE_CHECKING:
+    from lmgraft.cli._settings import Setting
+    from lmgraft.component import Component
+
+__all__ = ["merge"]
+
+_REMEDY = "name an OUT where you may write and where there is room"
+
+
+class _Methods(click.Group):
+    """Its commands are the installed parts of the door ``merge``; a part is imported when it is called or listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({row.name for row in table.rows() if row.seam == "merge"})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        from lmgraft.registry import registry
+
+        if ctx.resilient_parsing and not table.select("merge", name):  # a shell completes a name half typed
+            return None
+        return _command(registry().get("merge", name, "lmgraft merge").component)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from lmgraft.registry import registry
+
+        rows = []
+        for name in self.list_commands(ctx):
+            try:
+                rows.append((name, registry().get("merge", name).component.summary))
+            except UserError as error:
+                rows.append((name, f"cannot be used: {error.problems[0].cause}"))
+        with formatter.section("Methods"):
+            formatter.write_dl(rows or [("none", "pip install a distribution that brings one")])
+
+
+@click.group(
+    cls=_Methods,
+    subcommand_metavar="METHOD IN... OUT [SETTINGS]",
+    epilog="""\b
+Examples:
+  lmgraft merge dus mistral-7b/ solar-10b/ --drop 8
+  lmgraft merge dus --help                             the settings of a method""",
+)
+def merge() -> None:
+    """Makes one model of one or several: Hugging Face folders with safetensors, of lmgraft or of others.
+
+    IN are model folders or run directories, which are left as they are; OUT is a new folder.
+    """
+
+
+def _command(component: Component[Any]) -> click.Command:
+    """The command of one part: its settings are the options."""
+    from lmgraft.cli._settings import settings_of
+
+    settings = list(settings_of(component.config))
+
+    def call(paths: tuple[str, ...], **given: Any) -> int:
+        try:
+            return _merge(component, settings, paths, given)
+        except UserError as error:
+            from lmgraft.cli._settings import in_options
+
+            raise UserError([in_options(problem, settings) for problem in error.problems]) from error
+
+    argument = click.Argument(["paths"], nargs=-1, metavar="IN... OUT", type=click.Path())
+    return click.Command(
+        component.name,
+        callback=call,
+        params=[argument, *(setting.click_option() for setting in settings)],
+        help=f"{component.summary}.",
+        epilog=_examples(component.name, settings),
+    )
+
+
+def _examples(name: str, settings: Sequence[Setting]) -> str:
+    plain = " ".join(["MODEL OUT", *(setting.sample() for setting in settings if setting.required)])
+    lines = [f"  lmgraft merge {name} {plain}"]
+    others = [setting for setting in settings if not setting.required]
+    # What takes a value says more than a flag.
+    chosen = sorted(others, key=lambda setting: setting.shape == "flag")[:1]
+    lines += [f"  lmgraft merge {name} {plain} {setting.sample()}" for setting in chosen]
+    return "\n".join(["\b", "Examples:", *lines])
+
+
+def _merge(component: Component[Any], settings: Sequence[Setting], paths: Sequence[str], given: dict[str, Any]) -> int:
+    from lmgraft import registry
+    from lmgraft.cli._settings import config_of
+    from lmgraft.console import Console
+    from lmgraft.stages import merge as stage
+
+    config = config_of(component.config, component.name, settings, given)
+    models, out = _places(component.name, paths)
+    part = registry.build(component, config)
+    started = time.monotonic()
+    with Console().progress(f"merging into {out}", None, "B") as bar, _whole(out) as (folder, alive):
+        reached = 0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal reached
+            alive()
+            bar.total(total)
+            bar.advance(done - reached)
+            reached = done
+
+        stage.merge(part, models, folder, progress)
+    _report(models, out, time.monotonic() - started)
+    return 0
+
+
+def _places(method: str, paths: Sequence[str]) -> tuple[list[Path], Path]:
+    """The model folders and the place of the result, which is not there yet.
+
+    :raises UserError: with everything that is wrong with them.
+    """
+    if len(paths) < 2:
+        said = f"only {paths[0]} is named" if paths else "no folder is named"
+        cause = f"{said}; the last folder is where the result goes, those before it hold the models"
+        raise UserError(Problem(f"lmgraft merge {method} lacks a folder", cause, f"lmgraft merge {method} MODEL OUT"))
+    problems: list[Problem] = []
+    models = []
+    for text in paths[:-1]:
+        try:
+            models.append(_model(text))
+        except UserError as error:
+            problems += error.problems
+    out = Path(paths[-1]).expanduser()
+    problems += _bad_out(out, models)
+    if problems:
+        raise UserError(problems)
+    return models, out
+
+
+def _model(text: str) -> Path:
+    """A folder that holds a whole model."""
+    from lmgraft import loading
+    from lmgraft.artifacts import checkpoint
+
+    place = Path(text).expanduser()
+    if not place.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", text):
+        remedy = f"check the path; a model of the Hugging Face hub is fetched by hf download {text} --local-dir FOLDER"
+        raise UserError(Problem(f"{text} holds no model", "there is no such folder", remedy))
+    if place.is_file():
+        raise UserError(Problem(f"{text} is a file", "a model is a folder with a config.json", f"{place.parent}"))
+    folder = loading.model_folder(place)
+    checkpoint.verify(folder)
+    return folder
+
+
+def _bad_out(out: Path, models: Sequence[Path]) -> Iterator[Problem]:
+    real = out.resolve()
+    for model in models:
+        if real == model.resolve():
+            yield Problem(f"OUT is IN: {out}", "a merge leaves its models as they are", "name a new folder as OUT")
+            return
+        if model.resolve() in real.parents:
+            yield Problem(
+                f"{out} lies within {model}", "a merge leaves its models as they are", "name a folder outside of it"
+            )
+            return
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        cause = "it is not empty" if out.is_dir() else "it is a file"
+        yield Problem(f"{out} is there already", f"{cause}, and nothing is written over", "name a new folder as OUT")
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """Gives a folder beside OUT that takes its place when the block ends well, and goes when it does not; and a
+    function that raises Stopped after a signal."""
+    from lmgraft.signals import StopRequest
+
+    real = out.resolve()
+    partial = real.with_name(f"{real.name}.partial")
+    made = _make(partial, out)
+    stop = StopRequest()
+
+    def alive() -> None:
+        if stop.signal is not None:
+            name = signal.Signals(stop.signal).name
+            raise Stopped(f"stopped on {name}; {out} was not written, and the same command starts it anew")
+
+    done = False
+    try:
+        with stop:
+            yield partial, alive
+            alive()
+            os.rename(partial, real)  # over an empty folder too, and over nothing else
+            done = True
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    finally:
+        if not done:
+            shutil.rmtree(partial, ignore_errors=True)
+            for folder in made:
+                with suppress(OSError):  # somebody else has put something there
+                    folder.rmdir()
+
+
+def _make(partial: Path, out: Path) -> list[Path]:
+    """Makes the folder and those above it; gives the latter, the lowest first."""
+    above = [folder for folder in partial.parents if not folder.exists()]
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    try:
+        partial.mkdir()
+    except FileExistsError:
+        cause = "another merge is writing it, or was killed while it did"
+        raise UserError(Problem(f"{partial} is there already", cause, f"wait, or rm -r {partial}")) from None
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    return above
+
+
+def _unwritable(out: Path, error: OSError) -> OSError | UserError:
+    from lmgraft.cli._os_errors import as_problem
+
+    if as_problem(error) is None and error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EIO):
+        return error
+    return UserError(Problem(f"{out} cannot be written", error.strerror or str(error), _REMEDY))
+
+
+def _report(models: Sequence[Path], out: Path, seconds: float) -> None:
+    from lmgraft.artifacts import checkpoint
+    from lmgraft.cli.store import human
+    from lmgraft.console import duration
+    from lmgraft.stages.merge import depth
+
+    size = sum(file.stat().st_size for file in out.iterdir())
+    counts = ", ".join(f"{checkpoint.parameters(model):,}" for model in models)
+    layers = ", ".join(str(depth(model)) for model in models)
+    print(f"{out}: {human(size)} in {duration(seconds)}")
+    if depth(out) is not None:
+        print(f"  layers      {depth(out)} ({layers} before)")
+    print(f"  parameters  {checkpoint.parameters(out):,} ({counts} before)")
+    if (out / "tokenizer.json").is_file():
+        print(f'\nNext:\n  lmgraft generate {out} "Once upon a time"')
