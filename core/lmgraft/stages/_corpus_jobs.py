@@ -78,11 +78,10 @@ def _documents(workshop: Workshop, read: Read, count: dict[str, int]) -> Iterato
 def _checked(document: Document, source: str, count: dict[str, int]) -> Document:
     """The document under its full id, in a group, with text that UTF-8 can hold."""
     pair = (document.prompt, document.chosen, document.rejected)
-    forms = (document.text is not None) + (document.messages is not None) + (pair != (None, None, None))
-    if forms != 1 or not document.id:
+    if not (document.id and _one_form(document)):
         raise Fault(
             f"source {source!r} gave document {document.id!r}, which is not exactly one of text, messages and "
-            "prompt/chosen/rejected, or has no id"
+            "chosen/rejected after a prompt or messages, or has no id"
         )
     name = f"{source}/{sound(document.id)}"
     content: dict[str, Any] = {"text": document.text}
@@ -92,6 +91,13 @@ def _checked(document: Document, source: str, count: dict[str, int]) -> Document
     fixed = {key: _repaired(value) for key, value in content.items()}
     count["repaired"] += fixed != content
     return Document(id=name, group=sound(document.group) or name, meta=document.meta, **fixed)
+
+
+def _one_form(document: Document) -> bool:
+    asked = (document.prompt is not None) + (document.messages is not None)
+    if document.chosen is not None or document.rejected is not None:
+        return document.text is None and asked == 1
+    return (document.text is not None) + asked == 1
 
 
 def _repaired(value: Any) -> Any:

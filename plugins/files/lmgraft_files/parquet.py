@@ -58,7 +58,8 @@ class Parquet:
         for top, key in needed.items():
             if top not in schema.names:
                 raise bad_row(self.path, self.reader.lacks(key, schema.names))
-        return [field.name for field in schema if field.name in needed or _is_plain(field.type)]
+        wanted = {*needed, *(key.split(".")[0] for key in self.reader.optional)}
+        return [field.name for field in schema if field.name in wanted or _is_plain(field.type)]
 
 
 def _is_plain(kind: pa.DataType) -> bool:

@@ -12,7 +12,7 @@ from lmgraft.component import Component, ComponentConfig, execution
 from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
 
-__all__ = ["FilesConfig", "Rows", "is_glob", "lmgraft_data_source"]
+__all__ = ["KEYS", "FilesConfig", "Rows", "is_glob", "lmgraft_data_source"]
 
 
 class Rows(Enum):
@@ -20,13 +20,28 @@ class Rows(Enum):
 
     text = "text"
     messages = "messages"
+    alpaca = "alpaca"
+    sharegpt = "sharegpt"
     pairs = "pairs"
+    hh = "hh"
 
 
+#: The keys of each kind of row, by our names; those that end in ? may be missing.
+KEYS = {
+    Rows.text: ("text",),
+    Rows.messages: ("messages", "system?"),
+    Rows.alpaca: ("instruction", "input?", "output", "system?", "history?"),
+    Rows.sharegpt: ("conversations", "system?"),
+    Rows.pairs: ("prompt", "chosen", "rejected", "system?"),
+    Rows.hh: ("chosen", "rejected"),
+}
 _COLUMNS = {
     Rows.text: frozenset({"columns:text"}),
     Rows.messages: frozenset({"columns:messages"}),
+    Rows.alpaca: frozenset({"columns:messages"}),
+    Rows.sharegpt: frozenset({"columns:messages"}),
     Rows.pairs: frozenset({"columns:prompt", "columns:chosen", "columns:rejected"}),
+    Rows.hh: frozenset({"columns:prompt", "columns:chosen", "columns:rejected"}),
 }
 
 
@@ -37,7 +52,12 @@ class FilesConfig(ComponentConfig):
     path: Any = execution(None)
     """A file, a folder (read with all below it), a glob (``data/**/*.txt``), or a list of these; null reads nothing."""
     rows: Rows = Rows.text
-    """``text``: the column named by ``text``; ``messages``: chats; ``pairs``: prompt, chosen and rejected."""
+    """``text``: the column named by ``text``. Chats: ``messages`` (role and content), ``alpaca`` (instruction, input,
+    output), ``sharegpt`` (conversations of from and value). Preferences: ``pairs`` (prompt, chosen, rejected; each a
+    text, or messages), ``hh`` (transcripts of Human and Assistant)."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Where a row keeps its fields under other keys: ``{prompt: question, chosen: response_j}``; ``a.b`` reaches into
+    objects."""
     text: str = "text"
     """The key that holds the text of a row; ``a.b`` reaches into objects."""
     group: str | None = None
@@ -64,6 +84,13 @@ class FilesConfig(ComponentConfig):
         yield from self._check_path()
         if not self.text:
             yield "text is empty; it names the key that holds the text of a row"
+        names = [name.rstrip("?") for name in KEYS[self.rows]]
+        for name, key in self.columns.items():
+            if name not in names or self.rows is Rows.text:
+                known = "set files.text" if self.rows is Rows.text else f"it has {', '.join(names)}"
+                yield f"columns names {name!r}, which rows={self.rows.value} has not; {known}"
+            elif not key:
+                yield f"columns.{name} is empty; it names the key that holds it"
         if self.group == "":
             yield "group is empty; it names a key, or is null"
         for suffix in self.suffixes:

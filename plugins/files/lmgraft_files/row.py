@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmgraft.seams.data_source import Document
 
-from lmgraft_files.plugin import FilesConfig, Rows
+from lmgraft_files.chats import Messages, answer, chat, split_pair, transcript
+from lmgraft_files.plugin import KEYS, FilesConfig, Rows
+from lmgraft_files.values import RowError, is_plain, named, string
 
 __all__ = ["RowError", "RowReader"]
-
-PAIR = ("prompt", "chosen", "rejected")
-
-
-class RowError(Exception):
-    """A row that is no document; whoever knows the file and the line makes a UserError of it."""
-
-    def __init__(self, what: str, cause: str, remedy: str) -> None:
-        super().__init__(what, cause, remedy)
-        self.what, self.cause, self.remedy = what, cause, remedy
 
 
 class RowReader:
@@ -29,9 +20,12 @@ class RowReader:
 
     def __init__(self, config: FilesConfig) -> None:
         self.config = config
-        keys = {Rows.text: (config.text,), Rows.messages: ("messages",), Rows.pairs: PAIR}[config.rows]
-        #: The keys, possibly dotted, without which a row is refused.
-        self.keys: tuple[str, ...] = keys if config.group is None else (*keys, config.group)
+        #: Our name of a field -> the key of the file that holds it, possibly dotted.
+        self._named = {name.rstrip("?"): self._key(name.rstrip("?")) for name in KEYS[config.rows]}
+        needed = [self._named[name] for name in KEYS[config.rows] if not name.endswith("?")]
+        #: The keys without which a row is refused, and those that it may lack.
+        self.keys: tuple[str, ...] = (*needed, *([] if config.group is None else [config.group]))
+        self.optional: tuple[str, ...] = tuple(key for key in self._named.values() if key not in needed)
 
     def document(self, row: Mapping[str, Any], name: str) -> Document:
         """``row`` as the document ``name``; other keys with plain values (text, numbers, booleans) become ``meta``.
@@ -40,20 +34,16 @@ class RowReader:
         """
         config = self.config
         group = name if config.group is None else self._group(row, config.group)
-        meta = {key: value for key, value in row.items() if key not in self.keys and _is_plain(key, value)}
-        if config.rows is Rows.messages:
-            return Document(id=name, messages=self._messages(row), group=group, meta=meta)
-        if config.rows is Rows.pairs:
-            prompt, chosen, rejected = (self._text(row, key) for key in PAIR)
-            return Document(id=name, prompt=prompt, chosen=chosen, rejected=rejected, group=group, meta=meta)
-        return Document(id=name, text=self._text(row, config.text), group=group, meta=meta)
+        own = {*self.keys, *self.optional}
+        meta = {key: value for key, value in row.items() if key not in own and is_plain(key, value)}
+        return Document(id=name, group=group, meta=meta, **_SHAPES[config.rows](self, row))
 
     def lacks(self, key: str, present: Sequence[str]) -> RowError:
         """The complaint about a row that has the keys ``present`` and not ``key``."""
         what = f"the row has no {key!r}"
         cause = f"it has {', '.join(sorted(present)[:12]) or 'no keys at all'}"
-        for rows, keys in ((Rows.text, ("text",)), (Rows.messages, ("messages",)), (Rows.pairs, PAIR)):
-            if rows is not self.config.rows and set(keys) <= set(present):
+        for rows, names in KEYS.items():
+            if rows is not self.config.rows and {name for name in names if not name.endswith("?")} <= set(present):
                 return RowError(what, cause, f"files.rows={rows.value}")
         close = difflib.get_close_matches(key, present, n=1, cutoff=0.6)
         hint = f"={close[0]} (did you mean that?)" if close else " to the key that holds it"
@@ -61,11 +51,26 @@ class RowReader:
             return RowError(what, cause, f"set files.group{hint}, or to null")
         if self.config.rows is Rows.text:
             return RowError(what, cause, f"set files.text{hint}")
-        return RowError(
-            what, cause, f"files.rows={self.config.rows.value} needs {', '.join(self.keys)}: rename the keys"
-        )
+        field = next((name for name, ours in self._named.items() if ours == key), key)
+        remedy = f"files.rows={self.config.rows.value} needs {', '.join(self.keys)}: set files.columns.{field}{hint}"
+        return RowError(what, cause, remedy)
 
-    def _get(self, row: Mapping[str, Any], key: str) -> Any:
+    def _key(self, name: str) -> str:
+        return self.config.text if self.config.rows is Rows.text else self.config.columns.get(name, name)
+
+    def text(self, row: Mapping[str, Any], name: str) -> str:
+        """The text of a field that must be there."""
+        key = self._named[name]
+        return string(self.value(row, key), repr(key))
+
+    def maybe(self, row: Mapping[str, Any], name: str) -> Any:
+        """A field that may be missing: its value, or None where it is missing, null or empty."""
+        value: Any = row
+        for part in self._named[name].split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return value or None
+
+    def value(self, row: Mapping[str, Any], key: str) -> Any:
         if key in row:
             return row[key]
         value: Any = row
@@ -75,62 +80,81 @@ class RowReader:
             value = value[part]
         return value
 
-    def _text(self, row: Mapping[str, Any], key: str) -> str:
-        return _string(self._get(row, key), repr(key))
+    def key(self, name: str) -> str:
+        return self._named[name]
 
     def _group(self, row: Mapping[str, Any], key: str) -> str:
-        value = self._get(row, key)
+        value = self.value(row, key)
         if isinstance(value, str):
-            return _string(value, repr(key))
+            return string(value, repr(key))
         if isinstance(value, int | float):
             return str(value)
-        raise RowError(f"{key!r} cannot group rows", f"it is {_named(value)}", "group by a key of texts or numbers")
-
-    def _messages(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        messages = self._get(row, "messages")
-        if not isinstance(messages, list) or not messages:
-            raise RowError("'messages' is no list of messages", f"it is {_named(messages)}", _SHAPE)
-        return [_message(message, f"message {number}") for number, message in enumerate(messages, start=1)]
+        raise RowError(f"{key!r} cannot group rows", f"it is {named(value)}", "group by a key of texts or numbers")
 
 
-_SHAPE = 'write each chat as [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]'
+def _text(reader: RowReader, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"text": reader.text(row, "text")}
 
 
-def _message(message: Any, what: str) -> dict[str, Any]:
-    """The keys of a message that hold something: Parquet gives every key to every message."""
-    if not isinstance(message, Mapping):
-        raise RowError(f"{what} is no object", f"it is {_named(message)}", _SHAPE)
-    for key in ("role", "content"):
-        if key not in message:
-            raise RowError(f"{what} has no {key!r}", f"it has {', '.join(map(str, message)) or 'no keys'}", _SHAPE)
-    _string(message["role"], f"'role' of {what}")
-    if message["content"] is not None or not message.get("tool_calls"):  # a call of a tool may come without words
-        _string(message["content"], f"'content' of {what}")
-    return {str(key): value for key, value in message.items() if value is not None or key == "content"}
+def _messages(reader: RowReader, row: Mapping[str, Any]) -> dict[str, Any]:
+    key = reader.key("messages" if reader.config.rows is Rows.messages else "conversations")
+    return {"messages": [*_system(reader, row), *chat(reader.value(row, key), key)]}
 
 
-def _string(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise RowError(f"{what} is no text", f"it is {_named(value)}", "take the row out, or write a text there")
-    if not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            cause = f"character {error.start} is half of a surrogate pair, which UTF-8 cannot hold"
-            raise RowError(f"{what} is no valid Unicode", cause, "take the escape such as \\ud83d out") from None
-    return value
+def _alpaca(reader: RowReader, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Taori et al. 2023; the input stands below the instruction, after a blank line. ``history`` is LLaMA-Factory's:
+    earlier pairs of question and answer."""
+    messages = _system(reader, row)
+    for number, turn in enumerate(reader.maybe(row, "history") or (), start=1):
+        if not isinstance(turn, list | tuple) or len(turn) != 2:
+            raise RowError(
+                f"turn {number} of 'history' is no pair", f"it is {named(turn)}", 'write ["asked", "answered"]'
+            )
+        for role, content in zip(("user", "assistant"), turn, strict=True):
+            messages.append({"role": role, "content": string(content, f"turn {number} of 'history'")})
+    more = reader.maybe(row, "input")
+    asked = reader.text(row, "instruction")
+    if more is not None:
+        asked = f"{asked}\n\n{string(more, repr(reader.key('input')))}"
+    answered = reader.text(row, "output")
+    return {"messages": [*messages, {"role": "user", "content": asked}, {"role": "assistant", "content": answered}]}
 
 
-def _is_plain(key: str, value: Any) -> bool:
-    if isinstance(value, str):
-        _string(value, repr(key))
-        return True
-    return isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
+def _pairs(reader: RowReader, row: Mapping[str, Any]) -> dict[str, Any]:
+    chosen, rejected = (answer(reader.value(row, reader.key(name)), name) for name in ("chosen", "rejected"))
+    key = reader.key("prompt")
+    prompt = reader.value(row, key)
+    before = [*_system(reader, row), *(chat(prompt, key) if isinstance(prompt, list) else ())]
+    if isinstance(chosen, list) and isinstance(rejected, list):
+        # Whole conversations, or the last message alone, as a list of one.
+        shared, chosen, rejected = split_pair(chosen, rejected)
+        before = [*_system(reader, row), *shared] if shared else before
+    if not isinstance(chosen, str) or not isinstance(rejected, str):
+        cause = "one is a text and the other a conversation"
+        raise RowError("'chosen' and 'rejected' are of two kinds", cause, "write both alike")
+    if before and not isinstance(prompt, list) and not any(message["role"] == "user" for message in before):
+        before.append({"role": "user", "content": string(prompt, repr(key))})
+    asked: dict[str, Any] = {"messages": before} if before else {"prompt": string(prompt, repr(key))}
+    return {**asked, "chosen": chosen, "rejected": rejected}
 
 
-def _named(value: Any) -> str:
-    """A value as JSON's users call it."""
-    names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", int: "a number", float: "a number"}
-    if value == []:
-        return "an empty list"
-    return "null" if value is None else names.get(type(value), type(value).__name__)
+def _hh(reader: RowReader, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Bai et al. 2022 (arXiv:2204.05862): two transcripts that differ in their last answer."""
+    chosen, rejected = (transcript(reader.text(row, name), name) for name in ("chosen", "rejected"))
+    before, good, bad = split_pair(chosen, rejected)
+    return {"messages": before, "chosen": good, "rejected": bad}
+
+
+def _system(reader: RowReader, row: Mapping[str, Any]) -> Messages:
+    value = reader.maybe(row, "system")
+    return [] if value is None else [{"role": "system", "content": string(value, repr(reader.key("system")))}]
+
+
+_SHAPES = {
+    Rows.text: _text,
+    Rows.messages: _messages,
+    Rows.alpaca: _alpaca,
+    Rows.sharegpt: _messages,
+    Rows.pairs: _pairs,
+    Rows.hh: _hh,
+}
