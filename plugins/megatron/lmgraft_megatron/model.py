@@ -61,6 +61,9 @@ class Decoder(GPTModel):  # type: ignore[misc]
         super().__init__(**settings)
         if spec.positions == "rope":
             self.rotary_pos_emb = Turns(spec.head_dim, 1.0, rotary_base=spec.rope_theta, use_cpu_initialization=True)
+        if spec.positions == "learned" and self.pre_process:
+            # Megatron makes this table in float32 whatever the others are, and leaves it to a wrapper to change it.
+            self.embedding.position_embeddings.to(self.config.params_dtype)
 
     def _postprocess(self, hidden_states: torch.Tensor, **_: Any) -> torch.Tensor:
         return hidden_states

@@ -40,9 +40,9 @@ CASES = {
 }
 
 
-CASES["llama-half"] = Case("llama", steps=5, precision="bfloat16")
+CASES |= {f"{model}-half": Case(model, steps=5, precision="bfloat16") for model in ("llama", "gpt2_bare")}
 #: Data parallelism repeats what the others show; a few cases do.
-FEW = ("llama-causal_lm", "llama_tied-causal_lm", "llama-everything", "gpt2-sft", "llama-half")
+FEW = ("llama-causal_lm", "llama_tied-causal_lm", "llama-everything", "gpt2-sft", "llama-half", "gpt2_bare-half")
 
 
 def cases(layout: str) -> dict[str, Case]:
