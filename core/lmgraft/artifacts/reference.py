@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,20 +69,36 @@ def info(folder: Path) -> ReferenceInfo:
 
 
 def rows(folder: Path, split: str) -> Iterator[Row]:
-    """The rows of a split in the order of the corpus, in bounded memory; none where the split is absent."""
+    """The rows of a split in the order of the corpus, in bounded memory; none where the split is absent.
+
+    :raises UserError: the file is damaged.
+    """
     path = folder / f"{split}.parquet"
     if not path.is_file():
         return
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=8192):
-            columns = [batch.column(name).to_pylist() for name in SCHEMA.names]
-            yield from map(Row, *columns)
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=8192):
+                columns = [batch.column(name).to_pylist() for name in SCHEMA.names]
+                yield from map(Row, *columns)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise UserError(Problem(f"{path} cannot be read", str(error), "run the score stage again")) from error
 
 
 def verify(folder: Path) -> Iterator[Problem]:
-    """Yields what is wrong with the files: unreadable ones, and counts unlike the manifest's."""
+    """Yields what is wrong with the files: unreadable ones, counts unlike the manifest's, figures that are none."""
     for split, count in info(folder).rows.items():
-        found = sum(1 for _ in rows(folder, split))
+        found = wrong = 0
+        try:
+            for row in rows(folder, split):
+                found += 1
+                wrong += row.logprob is not None and not math.isfinite(row.logprob)
+        except UserError as error:
+            yield from error.problems
+            continue
         if found != count:
             cause = f"{MANIFEST} tells of {count}"
             yield Problem(f"{folder}: split {split} holds {found} rows", cause, "run the score stage again")
+        if wrong:
+            cause = f"{wrong} of them have a log-probability that is not finite"
+            yield Problem(f"{folder}: split {split} holds {found} rows", cause, "score with a sound model")

@@ -76,7 +76,11 @@ def ls(folder: str | None) -> int:
 @_OPTION
 @click.option("--repair", is_flag=True, help="Remove what is damaged, so that it is built anew.")
 def verify(folder: str | None, repair: bool) -> int:
-    """Reads every artifact again and compares it with its digest; exit code 2 where one is damaged."""
+    """Reads every artifact again, compares it with its digest and looks whether it is a sound one of its kind.
+
+    Exit code 2 where one is damaged or unsound.
+    """
+    from lmgraft.artifacts.rules import broken
     from lmgraft.console import Console
     from lmgraft.errors import UserError
     from lmgraft.store import Store
@@ -92,7 +96,7 @@ def verify(folder: str | None, repair: bool) -> int:
             bar.advance(done - before)
             before = done
 
-        problems = Store(place).verify(seen, repair=repair)
+        problems = Store(place).verify(seen, repair=repair, broken=broken)
     if problems:
         raise UserError(problems)
     print(f"the store {place} is whole: {human(before)} read")

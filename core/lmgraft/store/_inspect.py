@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +52,20 @@ def listing(layout: Layout) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry.age)
 
 
-def verify(layout: Layout, progress: Callable[[int, int], None] | None, *, repair: bool) -> list[Problem]:
+def verify(
+    layout: Layout,
+    progress: Callable[[int, int], None] | None,
+    *,
+    repair: bool,
+    broken: Callable[[str, Path], Iterable[str]] | None = None,
+) -> list[Problem]:
     """Reads every object again. ``progress(bytes so far, bytes in all)`` is called after each.
 
     ``repair``: damaged objects and the actions that lead to them are removed, so that the next run builds them anew.
+    ``broken(kind, folder)`` tells which rules of its kind an object breaks that is not damaged; such a one is never
+    removed, for a stage wrote it so and would again.
     """
+    kinds = _kinds(layout) if broken is not None else {}
     problems: list[Problem] = []
     damaged: set[str] = set()
     digests = layout.fanned("objects")
@@ -69,16 +79,40 @@ def verify(layout: Layout, progress: Callable[[int, int], None] | None, *, repai
             problems.append(_problem(str(layout.object(digest)), cause, repair))
             if repair:
                 layout.discard(layout.object(digest))
+        elif broken is not None:
+            for kind in sorted(kinds.get(digest, ())):
+                problems += [_unsound(layout, digest, kind, text) for text in broken(kind, _files(layout, digest))]
         done += size
         if progress is not None:
             progress(min(done, total), total)
     return problems + _actions(layout, damaged, repair=repair)
 
 
+def _kinds(layout: Layout) -> dict[str, set[str]]:
+    """Digest -> the kinds that actions made it as; what cannot be read is told by :func:`_actions`."""
+    found: dict[str, set[str]] = {}
+    for key in layout.fanned("actions"):
+        with contextlib.suppress(ValueError):
+            record = read_record(layout, key)
+            if record is not None:
+                found.setdefault(record.digest, set()).add(record.kind)
+    return found
+
+
+def _files(layout: Layout, digest: str) -> Path:
+    return layout.object(digest) / "files"
+
+
+def _unsound(layout: Layout, digest: str, kind: str, cause: str) -> Problem:
+    fact = f"{layout.object(digest)} is undamaged and no sound {kind}"
+    remedy = "report the stage that wrote it; lmgraft runs delete and lmgraft store gc --grace 0 take it away"
+    return Problem(fact, cause, remedy)
+
+
 def _wrong(layout: Layout, digest: str) -> str | None:
     try:
         promised = manifest_of(layout, digest)
-        found = folder_manifest(layout.object(digest) / "files")
+        found = folder_manifest(_files(layout, digest))
     except (ValueError, Fault) as error:
         return str(error)
     except FileNotFoundError as error:

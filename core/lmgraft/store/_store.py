@@ -125,13 +125,21 @@ class Store:
         with explained(self.root):
             return listing(self._layout) if self._layout.ready() else []
 
-    def verify(self, progress: Callable[[int, int], None] | None = None, *, repair: bool = False) -> list[Problem]:
+    def verify(
+        self,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        repair: bool = False,
+        broken: Callable[[str, Path], Iterable[str]] | None = None,
+    ) -> list[Problem]:
         """Reads every artifact again and returns what is damaged; ``repair`` removes that.
 
         :param progress: called with (bytes so far, bytes in all) after each artifact.
+        :param broken: called with (kind, folder) of each that is not damaged; gives the rules of its kind that it
+            breaks, which are returned too.
         """
         with explained(self.root):
-            return verify(self._layout, progress, repair=repair) if self._layout.ready() else []
+            return verify(self._layout, progress, repair=repair, broken=broken) if self._layout.ready() else []
 
     def gc(self, grace_seconds: float = 86_400.0, *, dry_run: bool = False) -> GcReport:
         """Removes what no registered run and no living process needs and nobody used within the grace."""
