@@ -7,7 +7,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 
-NAMES = ("startup",)
+NAMES = ("startup", "merge")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 

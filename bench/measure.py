@@ -7,19 +7,37 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE / ".peers"
 
+#: Seconds between two looks at a process's memory.
+LOOK = 0.005
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process, from its start to its end."""
+
+    seconds: float
+    peak_mb: float
+    """Most resident memory (VmHWM), pages of memory-mapped files among it; 0 off Linux."""
+    anon_mb: float
+    """Most resident memory that is the process's own (RssAnon), looked at every few milliseconds; 0 off Linux."""
+    out: str
+
 
 @dataclass(frozen=True)
 class Times:
     seconds: list[float]
     peak_mb: float
+    anon_mb: float
 
     @property
     def median(self) -> float:
@@ -43,36 +61,74 @@ def peer_python(name: str) -> Path:
     return folder / "bin" / "python"
 
 
-def once(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> tuple[float, float, str]:
-    """(seconds, peak MB of the process, its stdout) of one run; raises where it fails."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    out = process.stdout.read()
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))} failed:\n{said}")
-    return seconds, usage.ru_maxrss / 1024, out
+def once(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> Run:
+    """One run of a command; raises where it fails."""
+    # Files, not pipes: a progress bar would fill a pipe that nobody reads meanwhile, and stop its writer.
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+", errors="replace") as said:
+        started = time.perf_counter()
+        process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=said, text=True, env=env)
+        with _Watch(process.pid) as watch:
+            _, status = os.waitpid(process.pid, 0)
+            seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        said.seek(0)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(map(str, command))} failed:\n{said.read()}")
+        return Run(seconds, watch.most["VmHWM"], watch.most["RssAnon"], out.read())
 
 
-def alternate(commands: Mapping[str, Sequence[str | Path]], runs: int) -> dict[str, Times]:
-    """Times of each command, taken in turn."""
+class _Watch:
+    """Looks at a process's memory from a thread, until the block ends.
+
+    Not getrusage(): what that tells of a child begins with the memory of the parent which started it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.most = {"VmHWM": 0.0, "RssAnon": 0.0}
+        """MB."""
+        self._status = Path(f"/proc/{pid}/status")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(LOOK):
+            try:
+                lines = self._status.read_text(encoding="utf-8").splitlines()
+            except OSError:
+                return
+            for name, _, value in (line.partition(":") for line in lines):
+                if name in self.most:
+                    self.most[name] = max(self.most[name], int(value.split()[0]) / 1024)
+
+
+def alternate(
+    commands: Mapping[str, Sequence[str | Path]],
+    runs: int,
+    env: Mapping[str, str] | None = None,
+    before: Callable[[], None] = lambda: None,
+) -> dict[str, Times]:
+    """Times of each command, taken in turn; ``before`` is called ahead of every run and is not timed."""
     for command in commands.values():
-        once(command)
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
-    peak = dict.fromkeys(commands, 0.0)
+        before()
+        once(command, env)
+    found: dict[str, list[Run]] = {name: [] for name in commands}
     for _ in range(runs):
         for name, command in commands.items():
-            took, megabytes, _ = once(command)
-            seconds[name].append(took)
-            peak[name] = max(peak[name], megabytes)
-    return {name: Times(seconds[name], peak[name]) for name in commands}
+            before()
+            found[name].append(once(command, env))
+    return {
+        name: Times([run.seconds for run in done], max(run.peak_mb for run in done), max(run.anon_mb for run in done))
+        for name, done in found.items()
+    }
 
 
 def machine() -> str:

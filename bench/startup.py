@@ -48,8 +48,8 @@ def run(runs: int) -> tuple[str, dict[str, Any]]:
 
 def _same_kind(ours: Path, peer: Path) -> None:
     """Both sides answer with the plugins that are installed."""
-    _, _, mine = once([ours, "plugins", "list", "--json"])
-    _, _, theirs = once([peer, "plugins", "--all"])
+    mine = once([ours, "plugins", "list", "--json"]).out
+    theirs = once([peer, "plugins", "--all"]).out
     if not any(row["name"] == "llama" for row in json.loads(mine)) or not json.loads(theirs):
         raise SystemExit("one side lists no plugin: the comparison would be of unlike work")
 
