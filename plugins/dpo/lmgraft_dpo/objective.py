@@ -61,18 +61,18 @@ class DPO:
     def encode(self, document: Document, tokenizer: TextTokenizer) -> list[Example]:
         """The pair as two sequences of one unit: role 0 the chosen answer, role 1 the rejected one.
 
-        :raises UserError: a side is empty, or both are the same.
+        :raises UserError: a side is empty, or both are the same, or the template cannot write them.
         """
         _check(document)
-        before = document.messages or [{"role": "user", "content": document.prompt}]
         template = self.chat_template(tokenizer)
-        examples = []
-        for role, answer in ((CHOSEN, document.chosen), (REJECTED, document.rejected)):
-            tokens, weights = chat.encode_chat([*before, {"role": "assistant", "content": answer}], tokenizer, template)
-            # Earlier answers of a conversation are the same on both sides: only the last one is judged.
-            start = len(chat.encode_prompt(before, tokenizer, template))
-            examples.append(Example(tokens, [0.0] * start + weights[start:], role))
-        return examples
+        try:
+            return [
+                _example(document, answer, role, tokenizer, template)
+                for role, answer in ((CHOSEN, document.chosen), (REJECTED, document.rejected))
+            ]
+        except UserError as error:
+            row = f"row {document.id!r}"
+            raise UserError([Problem(f"{row}: {p.fact}", p.cause, p.remedy) for p in error.problems]) from error
 
     def normalizers(self, batch: Batch) -> dict[str, float]:
         """``pairs``: the number of pairs."""
@@ -104,6 +104,14 @@ class DPO:
             "reward_rejected": (rewards[1], count),
         }
         return Loss({"pairs": losses.sum()}, metrics)
+
+
+def _example(document: Document, answer: str | None, role: int, tokenizer: TextTokenizer, template: str) -> Example:
+    before = document.messages or [{"role": "user", "content": document.prompt}]
+    tokens, weights = chat.encode_chat([*before, {"role": "assistant", "content": answer}], tokenizer, template)
+    # Earlier answers of a conversation are the same on both sides: only the last one is judged.
+    start = len(chat.encode_prompt(before, tokenizer, template))
+    return Example(tokens, [0.0] * start + weights[start:], role)
 
 
 def _check(document: Document) -> None:

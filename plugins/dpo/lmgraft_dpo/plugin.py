@@ -28,8 +28,8 @@ class DPOConfig(ComponentConfig):
     loss: LossType = LossType.sigmoid
     """``sigmoid``: DPO's own; ``ipo``: Azar et al. 2023, whose margin ends at 1 / (2 beta)."""
     template: str | None = "solar"
-    """How prompts are written: ``solar``, ``alpaca``, ``chatml``, or a Jinja source; null takes the one that the model's
-    own tokenizer carries. It must be the one that the model was tuned with."""
+    """How prompts are written: ``solar``, ``alpaca``, ``chatml``, or a Jinja source; null takes the one that the
+    model's own tokenizer carries. It must be the one that the model was tuned with."""
 
     def needs(self) -> frozenset[str]:
         return frozenset({"columns:chosen", "columns:rejected", "reference"})

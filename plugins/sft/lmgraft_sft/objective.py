@@ -48,14 +48,19 @@ class SFT:
     def encode(self, document: Document, tokenizer: TextTokenizer) -> list[Example]:
         """The chat as one sequence; only the assistant's turns weigh.
 
-        :raises UserError: it holds no answer, or an empty one.
+        :raises UserError: it holds no answer, or an empty one, or the template cannot write it.
         """
         answers = [m for m in document.messages or () if m.get("role") == "assistant"]
         if not answers or not all(str(answer.get("content") or "").strip() for answer in answers):
             cause = "an assistant's message is empty" if answers else "no message of it is the assistant's"
             remedy = "take the row out, or give it an answer; the filters length and lima drop such rows"
             raise UserError(Problem(f"row {document.id!r} has no answer to learn", cause, remedy))
-        tokens, weights = chat.encode_chat(document.messages or (), tokenizer, self.chat_template(tokenizer))
+        template = self.chat_template(tokenizer)
+        try:
+            tokens, weights = chat.encode_chat(document.messages or (), tokenizer, template)
+        except UserError as error:
+            row = f"row {document.id!r}"
+            raise UserError([Problem(f"{row}: {p.fact}", p.cause, p.remedy) for p in error.problems]) from error
         return [Example(tokens=tokens, weights=weights)]
 
     def normalizers(self, batch: Batch) -> dict[str, float]:
