@@ -36,9 +36,12 @@ class _Methods(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         from lmgraft.registry import registry
 
-        if ctx.resilient_parsing and not table.select("merge", name):  # a shell completes a name half typed
-            return None
-        return _command(registry().get("merge", name, "lmgraft merge").component)
+        try:
+            return _command(registry().get("merge", name, "lmgraft merge").component)
+        except UserError:
+            if ctx.resilient_parsing:  # a shell completes a name half typed
+                return None
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from lmgraft.registry import registry
@@ -184,12 +187,17 @@ def _bad_out(out: Path, models: Sequence[Path]) -> Iterator[Problem]:
 
 @contextmanager
 def _whole(out: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """Gives a folder beside OUT that takes its place when the block ends well, and goes when it does not; and a
-    function that raises Stopped after a signal."""
+    """Gives a folder that becomes OUT when the block ends well, and goes when it does not; and a function that raises
+    Stopped after a signal.
+
+    The folder lies beside OUT and is renamed. Where OUT is there and empty it may be a mounted disk, or the folder that
+    the command was called in: then it lies within, and its files are moved up, those last that make a model of them.
+    """
     from lmgraft.signals import StopRequest
 
     real = out.resolve()
-    partial = real.with_name(f"{real.name}.partial")
+    within = real.is_dir()
+    partial = real / "partial" if within else real.with_name(f"{real.name}.partial")
     made = _make(partial, out)
     stop = StopRequest()
 
@@ -203,7 +211,12 @@ def _whole(out: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
         with stop:
             yield partial, alive
             alive()
-            os.rename(partial, real)  # over an empty folder too, and over nothing else
+            if within:
+                for file in sorted(partial.iterdir(), key=lambda file: file.suffix == ".json"):
+                    os.rename(file, real / file.name)
+                partial.rmdir()
+            else:
+                os.rename(partial, real)
             done = True
     except OSError as error:
         raise _unwritable(out, error) from error

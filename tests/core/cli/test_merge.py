@@ -77,12 +77,22 @@ def test_the_settings_of_the_part_are_its_options(cli: WarmCli, tmp_path: Path) 
     cli(["merge", "dus", "--drop", "1", "in", "b", "--allow-odd"], tmp_path).check()
     cli(["merge", "dus", "in", "c", "--drop", "null"], tmp_path).check()
     assert [checkpoint.read_config(tmp_path / out)["num_hidden_layers"] for out in "abc"] == [8, 10, 8]
-    (tmp_path / "empty").mkdir()
-    cli(["merge", "dus", "in", "empty/"], tmp_path).check()
-    assert contents(tmp_path / "empty") == contents(tmp_path / "a")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     cli(["merge", "dus", "in", "link"], tmp_path).check()
     assert contents(tmp_path / "elsewhere") == contents(tmp_path / "a")
+
+
+@pytest.mark.parametrize("out", ["../empty/", "."])
+def test_an_empty_folder_is_filled_and_stays_the_same_folder(cli: WarmCli, tmp_path: Path, out: str) -> None:
+    """It may be a mounted disk, which cannot be renamed over, or the folder that one stands in."""
+    llama(tmp_path / "in")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    number = empty.stat().st_ino
+    cli(["merge", "dus", "../in", out], empty).check()
+    cli(["merge", "dus", "in", "a"], tmp_path).check()
+    assert empty.stat().st_ino == number
+    assert contents(empty) == contents(tmp_path / "a")
 
 
 def test_help_of_a_method_lists_its_settings_with_an_example(cli: WarmCli, tmp_path: Path) -> None:
@@ -165,9 +175,12 @@ def test_everything_wrong_with_the_folders_is_told_at_once(cli: WarmCli, folders
 
 def test_a_full_disk_leaves_nothing_behind(cli: WarmCli, tmp_path: Path) -> None:
     llama(tmp_path / "in")
-    done = cli(["merge", "dus", "in", "new/out"], tmp_path, file_bytes=20_000)
-    assert "new/out cannot be written" in done.problem()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+    (tmp_path / "empty").mkdir()
+    for out in ("new/deeper/out", "empty"):
+        done = cli(["merge", "dus", "in", out], tmp_path, file_bytes=20_000)
+        assert f"{out} cannot be written" in done.problem()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "in"]
+        assert not os.listdir(tmp_path / "empty")
 
 
 SLOW = """
