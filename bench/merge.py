@@ -40,8 +40,8 @@ def run(runs: int) -> tuple[str, dict[str, Any]]:
         narrow = _Work(folder / "narrow", peer, vocab_size=32_000 // 32, **NARROW)
         narrow.check()
         times, least = whole.times(runs), narrow.times(runs)
-        size = sum(file.stat().st_size for file in (whole.folder / "kept").iterdir())
-    return _table(times, least, size, equal, runs), _result(times, least, size, equal)
+        size, small = whole.size(), narrow.size()
+    return _table(times, least, size, small, equal, runs), _result(times, least, size, equal)
 
 
 class _Work:
@@ -67,6 +67,10 @@ class _Work:
         shutil.rmtree(self.folder / "theirs")
         (self.folder / "ours").rename(self.folder / "kept")
         return count
+
+    def size(self) -> int:
+        """Bytes of the result."""
+        return sum(file.stat().st_size for file in (self.folder / "kept").iterdir())
 
     def times(self, runs: int) -> dict[str, Times]:
         copy = {"cp of the result": ["cp", "-r", self.folder / "kept", self.folder / "ours"]}
@@ -138,10 +142,11 @@ def _tensors(folder: Path) -> Iterator[tuple[str, Any]]:
             yield name, opened
 
 
-def _table(times: dict[str, Times], least: dict[str, Times], size: int, equal: int, runs: int) -> str:
+def _table(times: dict[str, Times], least: dict[str, Times], size: int, small: int, equal: int, runs: int) -> str:
     ours = next(iter(times.values()))
     lines = [
-        "| | s | spread | GB/s | ratio to ours | own memory, MB | with mapped files, MB | s, a model of 3 MB |",
+        "| | s | spread | GB/s | ratio to ours | own memory, MB | with mapped files, MB"
+        f" | s, where {small / 1e6:.1f} MB are written |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, took in times.items():

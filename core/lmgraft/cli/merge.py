@@ -115,7 +115,7 @@ def _merge(component: Component[Any], settings: Sequence[Setting], paths: Sequen
     models, out = _places(component.name, paths)
     part = registry.build(component, config)
     started = time.monotonic()
-    with Console().progress(f"merging into {out}", None, "B") as bar, _whole(out) as (folder, alive):
+    with Console().progress("merging", None, "B") as bar, _whole(out) as (folder, alive):
         reached = 0
 
         def progress(done: int, total: int) -> None:

@@ -166,8 +166,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_everything_wrong_with_the_folders_is_told_at_once(cli: WarmCli, folders: Path) -> None:
-    problem = cli(["merge", "dus", "nowhere", "bare", "lost"], folders).problem()
-    assert problem.count("because: ") == 3
+    problem = cli(["merge", "dus", "nowhere", "bare", "lost", "cut", "in"], folders).problem()
+    assert problem.count("because: ") == 5
+    assert "bytes long and its header speaks of" in problem
 
 
 # --- kept whole -----------------------------------------------------------------------------------------------------
