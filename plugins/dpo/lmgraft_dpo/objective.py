@@ -121,7 +121,8 @@ def _check(document: Document) -> None:
         missing.insert(0, "prompt")
     if missing:
         fact = f"row {document.id!r} has no {' and no '.join(missing)}"
-        raise UserError(Problem(fact, "a preference pair is a prompt with a chosen and a rejected answer", remedy))
+        cause = "a preference pair is a prompt with a chosen and a rejected answer"
+        raise UserError(Problem(fact, cause, f"{remedy}, or let the filter length do it: min_answer_chars=1"))
     if document.chosen == document.rejected:
         cause = "there is nothing to prefer, and its gradient is zero"
         raise UserError(Problem(f"row {document.id!r}: chosen and rejected are the same", cause, remedy))

@@ -24,6 +24,8 @@ class LengthConfig(ComponentConfig):
     """Fewest words: what white space separates."""
     max_words: int | None = None
     """Most words."""
+    min_answer_chars: int | None = None
+    """Of chats and preference pairs: fewest characters of each answer, white space at its ends apart."""
 
     def check(self) -> Iterator[str]:
         for unit in ("chars", "words"):
@@ -33,6 +35,8 @@ class LengthConfig(ComponentConfig):
                     yield f"{name} is {value}; it counts {unit} and cannot be negative"
             if low is not None and high is not None and low > high:
                 yield f"min_{unit} is {low} and max_{unit} is {high}; nothing is that long and that short"
+        if self.min_answer_chars is not None and self.min_answer_chars < 0:
+            yield f"min_answer_chars is {self.min_answer_chars}; it counts chars and cannot be negative"
 
 
 @hookimpl
@@ -42,6 +46,6 @@ def lmgraft_filter() -> list[Component[Any]]:
             name="length",
             target="lmgraft_length.length:Length",
             config=LengthConfig,
-            summary="Drops documents with too few or too many characters or words",
+            summary="Drops documents, or rows whose answers, are too short or too long",
         )
     ]

@@ -65,3 +65,23 @@ def test_the_hook_offers_a_row_filter() -> None:
     (component,) = lmgraft_filter()
     assert component.name == "length"
     assert isinstance(Length(LengthConfig()), RowFilter)
+
+
+def test_rows_without_an_answer() -> None:
+    def chat(*turns: str) -> Document:
+        roles = ("user", "assistant")
+        return Document(id="c", messages=[{"role": roles[i % 2], "content": turn} for i, turn in enumerate(turns)])
+
+    rows = [
+        chat("A?", "B"),
+        chat("A?"),
+        chat("A?", " "),
+        chat("A?", "B", "C?", ""),
+        Document(id="p", prompt="A?", chosen="B", rejected="C"),
+        Document(id="p", prompt="A?", chosen="", rejected="C"),
+        Document(id="p", prompt="A?", chosen="B", rejected=" "),
+        Document(id="t", text=""),
+    ]
+    short = "too_short_answer"
+    verdicts = Length(LengthConfig(min_answer_chars=1)).judge(rows)
+    assert [verdict.reason for verdict in verdicts] == ["", short, short, short, "", short, short, ""]

@@ -53,7 +53,7 @@ class SFT:
         answers = [m for m in document.messages or () if m.get("role") == "assistant"]
         if not answers or not all(str(answer.get("content") or "").strip() for answer in answers):
             cause = "an assistant's message is empty" if answers else "no message of it is the assistant's"
-            remedy = "take the row out, or give it an answer; the filters length and lima drop such rows"
+            remedy = "take the row out, or let the filter length do it: min_answer_chars=1"
             raise UserError(Problem(f"row {document.id!r} has no answer to learn", cause, remedy))
         template = self.chat_template(tokenizer)
         try:
