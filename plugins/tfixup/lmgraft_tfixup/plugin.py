@@ -19,6 +19,9 @@ class TFixupConfig(ComponentConfig):
     branch: float = 0.67
     """What value, attention output and MLP matrices are multiplied with, times layers^(-1/4). 0.67 solves
     2 a^4 + 4/3 a^2 = 1, the condition for two residual branches a block (docs/tfixup.md)."""
+    embedding: float | None = None
+    """The embeddings' deviation before their (9 N)^(-1/4); null takes the paper's hidden^(-1/2). Where a model
+    multiplies embeddings with hidden^(1/2), as fairseq's Transformers do, the same start is 1."""
 
     def needs(self) -> frozenset[str]:
         return frozenset({"no_norm"})
@@ -26,6 +29,8 @@ class TFixupConfig(ComponentConfig):
     def check(self) -> Iterator[str]:
         if self.branch <= 0:
             yield f"branch is {self.branch}; it must be above 0, or blocks send nothing and learn nothing"
+        if self.embedding is not None and self.embedding <= 0:
+            yield f"embedding is {self.embedding}; it must be above 0, or null"
 
 
 @hookimpl

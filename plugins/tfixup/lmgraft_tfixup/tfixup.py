@@ -34,7 +34,8 @@ class TFixup:
         elif role.role is Role.BIAS or tensor.dim() < 2:
             tensor.zero_()
         elif role.role in TABLES:
-            tensor.normal_(0.0, shape.hidden**-0.5 * (9 * shape.layers) ** -0.25, generator=generator)
+            start = self.config.embedding or shape.hidden**-0.5
+            tensor.normal_(0.0, start * (9 * shape.layers) ** -0.25, generator=generator)
         else:
             gain = self.config.branch * shape.layers**-0.25 if role.role in BRANCH else 1.0
             torch.nn.init.xavier_uniform_(tensor, gain=gain, generator=generator)

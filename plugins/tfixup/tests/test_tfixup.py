@@ -40,6 +40,12 @@ def test_embeddings_shrink_with_nine_times_the_depth(role: Role) -> None:
     assert filled(role, 9, 3000, 64).std().item() == pytest.approx(1 / 8 / 3, rel=0.01)  # (9 * 9)^(1/4) = 3
 
 
+def test_embeddings_at_another_scale() -> None:
+    config = TFixupConfig(embedding=1.0)
+    assert filled(Role.EMBEDDING, 9, 3000, 64, config=config).std().item() == pytest.approx(1 / 3, rel=0.01)
+    assert "above 0" in next(iter(TFixupConfig(embedding=0.0).check()))
+
+
 def test_norms_are_one_and_biases_zero() -> None:
     assert torch.equal(filled(Role.NORM, 4, 7), torch.ones(7))
     assert torch.equal(filled(Role.BIAS, 4, 7), torch.zeros(7))

@@ -1,7 +1,8 @@
-"""The initializer ``xavier``: its name. It has no settings."""
+"""The initializer ``xavier``: its name and its settings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,15 @@ __all__ = ["XavierConfig"]
 
 @dataclass
 class XavierConfig(ComponentConfig):
-    """Nothing to set: every deviation follows from the tensor's shape."""
+    """The deviations of matrices follow from their shapes."""
+
+    embedding: float | None = None
+    """The embeddings' deviation; null takes hidden^(-1/2). Where a model multiplies embeddings with hidden^(1/2), as
+    fairseq's Transformers do, the same start is 1."""
+
+    def check(self) -> Iterator[str]:
+        if self.embedding is not None and self.embedding <= 0:
+            yield f"embedding is {self.embedding}; it must be above 0, or null"
 
 
 @hookimpl

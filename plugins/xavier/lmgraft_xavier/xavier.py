@@ -30,6 +30,6 @@ class Xavier:
         elif role.role is Role.BIAS or tensor.dim() < 2:
             tensor.zero_()
         elif role.role in TABLES:
-            tensor.normal_(0.0, shape.hidden**-0.5, generator=generator)
+            tensor.normal_(0.0, self.config.embedding or shape.hidden**-0.5, generator=generator)
         else:
             torch.nn.init.xavier_uniform_(tensor, generator=generator)
