@@ -16,7 +16,7 @@ from tiny_recipe import rows_of, run_json, statuses
 pytestmark = pytest.mark.slow
 
 STAGES = [
-    "corpus", "tokenizer", "tokens", "pretrain", "upscale", "continued", "instructions", "sft", "pairs", "reference",
+    "corpus", "tokenizer", "tokens", "pretrain", "upscale", "continued", "chats", "sft", "preferences", "reference",
     "dpo", "evaluate",
 ]  # fmt: skip
 MODELS = ["pretrain", "upscale", "continued", "sft", "dpo"]
@@ -24,10 +24,11 @@ MODELS = ["pretrain", "upscale", "continued", "sft", "dpo"]
 SMALL = [
     "size.vocab_size=400", "size.layers=6", "size.drop=2", "size.upscaled_layers=8", "size.hidden=32", "size.heads=2",
     "size.kv_heads=1", "size.mlp=64", "size.context=128", "size.corpus_bytes=300_000", "size.validation_bytes=20_000",
-    "size.instructions=300", "size.pairs=120", "corpus.workers=1", "instructions.workers=1", "pairs.workers=1",
+    "size.chats.count=300", "size.chats.examples=100", "size.chats.validation_bytes=1000", "size.preferences.count=120",
+    "size.preferences.validation_bytes=1000", "corpus.workers=1", "chats.workers=1", "preferences.workers=1",
     "size.pretrain.steps=6", "size.continued.steps=4", "size.sft.steps=4", "size.dpo.steps=3",
     "size.pretrain.batch=2", "size.continued.batch=2", "size.sft.batch=4", "size.dpo.batch=4",
-    "evaluate.limit=8", "evaluate.sample.max_new_tokens=4", "parallelism.threads=1",
+    "evaluate.limit=8", "evaluate.sample.max_new_tokens=4",
 ]  # fmt: skip
 
 
@@ -88,6 +89,21 @@ def test_the_tuned_models_carry_their_chat_template(ran: tuple[Path, str]) -> No
     assert templates["dpo"] == templates["sft"]
     said = lmgraft(ran[0].parent, "generate", "run", "Spell the word cat.", "--max-new-tokens", "4", "--device", "cpu")
     assert said.stdout
+
+
+def test_megatron_and_tfixup_go_the_whole_way(tmp_path: Path) -> None:
+    """Every part that the design names in one run: without norms, over two tensor ranks."""
+    layout = ("decoder=tfixup", "size.kv_heads=2", "parallelism=megatron", "parallelism.tensor=2")
+    lmgraft(tmp_path, "run", "solar", "run.dir=run", "store.dir=store", *SMALL, *layout)
+    run = tmp_path / "run"
+    assert statuses(run) == dict.fromkeys(STAGES, "ran")
+    assert checkpoint.read_config(run / "stages/dpo")["model_type"] != "llama"
+    losses = [row["loss"] for row in rows_of(run) if "loss" in row]
+    assert len(losses) == 17
+    assert all(0 < loss < 9 for loss in losses)
+    # Another layout finds everything done.
+    lmgraft(tmp_path, "run", "solar", "run.dir=again", "store.dir=store", *SMALL, *layout[:2], "parallelism=single")
+    assert set(statuses(tmp_path / "again").values()) == {"reused"}
 
 
 @pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")], ids=["", "joblib"])
