@@ -12,6 +12,7 @@ chats of the highest score.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,18 +22,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from lmgraft.errors import Problem, UserError
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.filter import SortedSpool, Verdict
 
 from lmgraft_lima.plugin import LimaConfig
-from lmgraft_lima.rules import broken_rule
+from lmgraft_lima.rules import broken_rule, rating
 from lmgraft_lima.topics import WIDTH, grouped, shares, words
 
 __all__ = ["Lima"]
 
 DUPLICATE, OVER, OTHER = (Verdict.drop(reason) for reason in ("duplicate_prompt", "over_quota", "not_chosen"))
 #: Memory of a candidate: its words, digests and what Python adds.
-CANDIDATE_BYTES = 4 * WIDTH + 512
+CANDIDATE_BYTES = 2 * WIDTH + 512
+#: Rows of the spool that are Python objects at one time.
+CHUNK = 4096
+#: Of files in ranges: where the range begins, and a document's number. Ranges of a file are one source.
+PLACE = re.compile(r"(?:@\d+)?:\d+\Z")
 
 
 @dataclass(slots=True)
@@ -71,8 +77,8 @@ class Lima:
         return pa.schema([*numbers, *text, ("words", pa.binary()), ("position", pa.int64())])
 
     def order(self) -> list[str]:
-        """Rows of one prompt together, equal rows in corpus order."""
-        return ["prompt", "key", "position"]
+        """Rows of one prompt together; of equal chats, those of one source and topic."""
+        return ["prompt", "key", "source", "topic", "position"]
 
     def sketch(self, batch: Sequence[Document], positions: Sequence[int]) -> pa.RecordBatch:
         rows = [self._sketch(document, position) for document, position in zip(batch, positions, strict=True)]
@@ -83,11 +89,15 @@ class Lima:
 
         Candidates are held in memory, some 800 bytes each. Where there are more than a quarter of ``memory_mb`` holds,
         the first by their prompts' digests (a random sample) stand for all.
+
+        :raises UserError: ``quotas`` names a source that no row comes from.
         """
         candidates = _Candidates()
+        unseen = set(self.config.quotas)
         limit = max(self.config.examples, memory_mb * (1 << 20) // 4 // CANDIDATE_BYTES)
         best: tuple[int, _Row] | None = None
         for prompt, reason, row in _rows(spool):
+            unseen -= {row[3], self._bucket(row[3])[0]}
             if reason:
                 yield row[0], Verdict.drop(reason)
             elif best is not None and best[0] == prompt:
@@ -99,6 +109,8 @@ class Lima:
                 yield from self._take(best, candidates, limit)
                 best = prompt, row
         yield from self._take(best, candidates, limit)
+        if unseen:
+            raise UserError(_no_such_source(min(unseen), candidates.sources))
         yield from self._select(candidates)
 
     def _take(self, best: tuple[int, _Row] | None, into: _Candidates, limit: int) -> Iterator[tuple[int, Verdict]]:
@@ -111,20 +123,28 @@ class Lima:
 
     def _select(self, chats: _Candidates) -> Iterator[tuple[int, Verdict]]:
         left = sorted(range(len(chats.positions)), key=chats.ranked)
-        if self.config.quota is not None:
-            counted: dict[str, int] = defaultdict(int)
-            within = []
-            for index in left:
-                counted[chats.sources[index]] += 1
-                if counted[chats.sources[index]] <= self.config.quota:
-                    within.append(index)
-                else:
-                    yield chats.positions[index], OVER
-            left = within
+        counted: dict[str, int] = defaultdict(int)
+        within = []
+        for index in left:
+            source, quota = self._bucket(chats.sources[index])
+            counted[source] += 1
+            if quota is None or counted[source] <= quota:
+                within.append(index)
+            else:
+                yield chats.positions[index], OVER
+        left = within
         chosen = self._spread(chats, left)
         for index in left:
             if index not in chosen:
                 yield chats.positions[index], OTHER
+
+    def _bucket(self, source: str) -> tuple[str, int | None]:
+        """(under which name a source is counted, how many it may give): its own quota, that of the recipe's source that
+        it belongs to, or the common one."""
+        for name in (source, source.partition("/")[0] if self.config.source is None else source):
+            if name in self.config.quotas:
+                return name, self.config.quotas[name]
+        return source, self.config.quota
 
     def _spread(self, chats: _Candidates, ranked: list[int]) -> set[int]:
         """The selection: each topic's best, as many as its share."""
@@ -133,9 +153,9 @@ class Lima:
         if self.config.topic is not None:
             names: list[Any] = [chats.topics[index] for index in ranked]
         else:
-            # In the order of digests, so that sums of floating point numbers come out alike too.
+            # In the order of digests: the seed decides which prompt the groups start from.
             by_key = sorted(ranked, key=lambda index: chats.keys[index])
-            matrix = np.frombuffer(b"".join(chats.words[index] for index in by_key), dtype="<f4").reshape(-1, WIDTH)
+            matrix = np.frombuffer(b"".join(chats.words[index] for index in by_key), dtype="<i2").reshape(-1, WIDTH)
             group = dict(zip(by_key, grouped(matrix, self.config.topics), strict=True))
             names = [group[index] for index in ranked]
         members: dict[Any, list[int]] = defaultdict(list)
@@ -147,7 +167,7 @@ class Lima:
 
     def _sketch(self, document: Document, position: int) -> dict[str, Any]:
         config, meta = self.config, document.meta
-        score = meta.get(config.score)
+        score = rating(meta.get(config.score))
         reason = broken_rule(document.messages, score, config)
         prompt = _prompt(document)
         source = _source(document) if config.source is None else str(meta.get(config.source))
@@ -156,12 +176,13 @@ class Lima:
         grouping = not reason and config.topic is None
         return {
             "prompt": _digest(config.seed, " ".join(prompt.casefold().split())),
-            "key": _digest(config.seed, repr((content, score, source, topic))),
-            "score": float(score) if isinstance(score, int | float) else 0.0,
+            # Neither the source nor the topic: the same rows in other files are the same rows.
+            "key": _digest(config.seed, repr((content, score))),
+            "score": 0.0 if score is None else score,
             "reason": reason,
             "source": source,
             "topic": topic,
-            "words": words(prompt).astype("<f4").tobytes() if grouping else b"",
+            "words": words(prompt).astype("<i2").tobytes() if grouping else b"",
             "position": position,
         }
 
@@ -174,7 +195,8 @@ def _prompt(document: Document) -> str:
 
 def _source(document: Document) -> str:
     """Core's ids are SOURCE/UNIT:NUMBER for files, each of them a source, and SOURCE/NAME otherwise."""
-    return document.id.rpartition(":")[0] or document.id.partition("/")[0]
+    name = PLACE.sub("", document.id)
+    return name if name != document.id else name.partition("/")[0]
 
 
 def _digest(seed: int, text: str) -> int:
@@ -184,6 +206,14 @@ def _digest(seed: int, text: str) -> int:
 
 def _rows(spool: SortedSpool) -> Iterator[tuple[int, str, _Row]]:
     for batch in spool.batches():
-        columns = [batch.column(name).to_pylist() for name in ("prompt", "reason", *_COLUMNS)]
-        for prompt, reason, *row in zip(*columns, strict=True):
-            yield prompt, reason, tuple(row)
+        for at in range(0, batch.num_rows, CHUNK):
+            part = batch.slice(at, CHUNK)
+            columns = [part.column(name).to_pylist() for name in ("prompt", "reason", *_COLUMNS)]
+            for prompt, reason, *row in zip(*columns, strict=True):
+                yield prompt, reason, tuple(row)
+
+
+def _no_such_source(name: str, sources: Sequence[str]) -> Problem:
+    known = sorted(set(sources))
+    cause = f"they come from {', '.join(known[:6])}{', ...' if len(known) > 6 else ''}" if known else "no chat is left"
+    return Problem(f"lima.quotas names {name!r}, which no row comes from", cause, "write a source as it is named there")

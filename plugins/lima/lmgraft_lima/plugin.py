@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lmgraft.component import Component, ComponentConfig
@@ -35,6 +36,8 @@ class LimaConfig(ComponentConfig):
     """The key of a row that holds its score."""
     quota: int | None = None
     """Chats of one source that are kept at most; null sets no limit."""
+    quotas: dict[str, int] = field(default_factory=dict)
+    """Sources that have a quota of their own, as in ``{drills: 200, files/a.jsonl: 50}``; 0 takes none."""
     source: str | None = None
     """The key of a row that says where it comes from; null takes the recipe's source and, of files, the file."""
     topic: str | None = None
@@ -59,8 +62,15 @@ class LimaConfig(ComponentConfig):
                 yield f"{name} is {value}; it must be at least 1, or null for no limit"
         if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
             yield f"min_chars is {self.min_chars}, above max_chars, {self.max_chars}: no answer has both"
-        if self.temperature <= 0:
-            yield f"temperature is {self.temperature}; it must be above 0 (1 keeps the topics' own sizes)"
+        for name, value in self.quotas.items():
+            if value < 0:
+                yield f"quotas.{name} is {value}; it must be at least 0"
+        if self.topics > 4096:
+            yield f"topics is {self.topics}; it must be at most 4096"
+        if self.min_score is not None and math.isnan(self.min_score):
+            yield "min_score is no number; null asks for none"
+        if not self.temperature >= 0.1:  # nan is no temperature either
+            yield f"temperature is {self.temperature}; it must be at least 0.1 (1 keeps the topics' own sizes)"
         for name in ("source", "topic", "score"):
             if getattr(self, name) == "":
                 yield f"{name} is empty; it names a key of the rows"

@@ -8,30 +8,32 @@ filter does not rewrite messages. The paper does not print its word lists: those
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmgraft_lima.plugin import LimaConfig
 
-__all__ = ["broken_rule"]
+__all__ = ["broken_rule", "rating"]
 
 #: Reasons, in the order in which rules are asked; the first that is broken is the reason.
 FENCE = "```"
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
-QUOTED = re.compile(r"\"[^\"\n]{0,300}\"|“[^”\n]{0,300}”")
+QUOTED = re.compile(r"\"[^\"\n]{0,300}\"|“[^”\n]{0,300}”|^[ \t]{0,3}>.*$", re.MULTILINE)
 
 FIRST_PERSON = re.compile(
-    r"(?<![\w/.&-])I(?:['’](?:m|ve|d|ll)\b|(?=,?\s+[a-z]))|\b(?:[Mm]y|[Mm]ine|[Mm]yself)\b", re.ASCII
+    r"(?<![\w/.&-])I(?: ?['’](?:m|ve|d|ll)\b|(?=,?\s+[a-z]))|\b(?:[Mm]y|[Mm]ine|[Mm]yself)\b", re.ASCII
 )
 #: What comes before an I that is a number: World War I was, Elizabeth I of, Type I errors.
-NUMERAL = re.compile(r"\b(?:War|Type|Part|Phase|Act|Class|Chapter|Volume|Title|Elizabeth|Charles|James)\s+\Z")
+NUMERAL = re.compile(r"\b(?:War|Type|Part|Episode|Phase|Act|Class|Chapter|Volume|Title|Elizabeth|Charles|James)\s+\Z")
 
 CROSS_REFERENCE = re.compile(
-    r"\bas (?:\w+ )?(?:mentioned|noted|stated|said|pointed out|suggested|described|explained|discussed)"
-    r" (?:above|below|before|by|earlier|in|previously)\b"
+    r"\bas (?:\w+ )?mentioned\b"
+    r"|\bas (?:\w+ )?(?:noted|stated|said|pointed out|suggested|described|explained|discussed)"
+    r" (?:above|below|before|by|earlier|previously|in (?:\w+ ){1,2}(?:answer|comment|post|response|thread)s?)\b"
     r"|\bstack ?(?:exchange|overflow)\b|\bwikihow\b"
-    r"|\b(?:other|another|previous|accepted|above|earlier) (?:answer|response|comment|post|thread)s?\b"
+    r"|\b(?:other|another|previous|the accepted|above|earlier) (?:answer|response|comment|post|thread)s?\b"
     r"|\b(?:answer|comment|post)s? (?:above|below)\b|\b(?:see|read) the comments?\b|\b(?:down|up)vote",
     re.IGNORECASE,
 )
@@ -63,8 +65,19 @@ def broken_rule(messages: Sequence[Mapping[str, Any]] | None, score: Any, config
         return "cross_reference"
     if config.answer_format and (answer.count(FENCE) % 2 or MARKUP.search(plain)):
         return "answer_format"
-    rated = isinstance(score, int | float) and not isinstance(score, bool)
-    return "low_score" if rated and config.min_score is not None and score < config.min_score else ""
+    rated = rating(score)
+    return "low_score" if rated is not None and config.min_score is not None and rated < config.min_score else ""
+
+
+def rating(value: Any) -> float | None:
+    """A row's score as a number; None where it is none (missing, a text, a truth value, or not a number)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number that no float holds
+        return math.inf if value > 0 else -math.inf
+    return None if math.isnan(number) else number
 
 
 def _first_person(text: str) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from lmgraft.artifacts import corpus
+from lmgraft.errors import UserError
 from lmgraft.seams.data_source import Document
 from lmgraft.stages import corpus as corpus_stage
 from lmgraft_lima.lima import Lima
 from lmgraft_lima.plugin import LimaConfig
-from lmgraft_lima.rules import broken_rule
 from lmgraft_lima.topics import WIDTH, grouped, shares, words
 
 LOOSE = {"min_chars": 1, "min_score": None}
@@ -67,94 +68,6 @@ def kept(documents: Sequence[Document], **settings: Any) -> Counter[str]:
     return Counter(repr(d.messages) for d, reason in zip(documents, reasons, strict=True) if not reason)
 
 
-def broken(answer: str, score: Any = None, **settings: Any) -> str:
-    return broken_rule(chat("Why?", answer).messages, score, LimaConfig(**{**LOOSE, **settings}))
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "I would boil it.",
-        "Well, I've seen it.",
-        "That is my view.",
-        "In short, I, too, prefer tea. Though I think of it.",
-        "Mine is blue.",
-        "`x` and I agree",
-    ],
-)
-def test_answers_in_the_first_person(answer: str) -> None:
-    assert broken(answer) == "first_person"
-    assert broken(answer, first_person=False) == ""
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "World War I was long.",
-        "Use an I/O scheduler.",
-        "A.I. is broad.",
-        'She said: "I love my cat."',
-        "```\nI = my + 1\n```",
-        "Type `my_var` or `I` here.",
-        "Elizabeth I of England.",
-        "MYSELF is a poem; Mytilene a town.",
-    ],
-)
-def test_what_only_looks_like_the_first_person(answer: str) -> None:
-    assert broken(answer) == ""
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "As mentioned above, boil it.",
-        "As already noted by Tom, it is hot.",
-        "See Stack Overflow.",
-        "The other answers are right.",
-        "See the comments.",
-        "Please upvote.",
-    ],
-)
-def test_answers_that_refer_to_others(answer: str) -> None:
-    assert broken(answer) == "cross_reference"
-    assert broken(answer, cross_references=False) == ""
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "<p>Boil it.</p>",
-        "Look<br/>here",
-        "![cat](http://x.org/c.png)",
-        "Read [this](https://x.org).",
-        "www.x.org has it",
-        "```\nx = 1",
-    ],
-)
-def test_answers_whose_markup_is_left_over(answer: str) -> None:
-    assert broken(answer) == "answer_format"
-    assert broken(answer, answer_format=False) == ""
-
-
-@pytest.mark.parametrize(
-    "answer", ["```html\n<p>Hi</p>\n```", "Write `<br>` there.", "a < b and c > d", "- one\n- two"]
-)
-def test_code_and_lists_stay(answer: str) -> None:
-    assert broken(answer) == ""
-
-
-def test_lengths_and_scores_at_their_limits() -> None:
-    assert broken("x" * 9, min_chars=10) == "too_short"
-    assert broken("x" * 10, min_chars=10, max_chars=10) == ""
-    assert broken("x" * 11, max_chars=10) == "too_long"
-    assert broken("fine", 9.5, min_score=10) == "low_score"
-    assert broken("fine", 10, min_score=10) == ""
-    assert broken("fine", None, min_score=10) == ""
-    assert broken("fine", "high", min_score=10) == ""
-    assert broken("  ", min_chars=None) == "no_answer"
-    assert broken_rule([{"role": "user", "content": "?"}], 50, LimaConfig(min_chars=None)) == "no_answer"
-
-
 def test_one_chat_a_prompt_and_the_best_of_them() -> None:
     rows = [chat("Why  is it?", "low", score=11), chat("why is IT?", "high", score=40), chat("How?", "other", score=12)]
     assert judged(rows, min_chars=1) == ["duplicate_prompt", "", ""]
@@ -173,6 +86,33 @@ def test_a_quota_by_a_key_of_the_rows() -> None:
     reasons = judged(rows, quota=2, source="site", **LOOSE)
     left = Counter(row.meta["site"] for row, reason in zip(rows, reasons, strict=True) if not reason)
     assert left == {"x": 2, "y": 2}
+
+
+def test_ranges_of_a_file_are_one_source() -> None:
+    rows = [chat(f"Question {i} on {i * 7}?", f"Answer {i}.", f"a/big.jsonl@{i // 5}:{i}") for i in range(10)]
+    reasons = judged(rows, quota=3, **LOOSE)
+    assert Counter(reasons) == {"": 3, "over_quota": 7}
+
+
+def test_sources_with_quotas_of_their_own() -> None:
+    names = ["files/a.jsonl", "files/b.jsonl", "drills/x"]
+    rows = [chat(f"Question {i} on {i * 7}?", f"Answer {i}.", f"{names[i % 3]}:{i}") for i in range(30)]
+
+    def left(**settings: Any) -> Counter[str]:
+        reasons = judged(rows, **settings, **LOOSE)
+        return Counter(row.id.partition(":")[0] for row, reason in zip(rows, reasons, strict=True) if not reason)
+
+    assert left(quotas={"files/b.jsonl": 2, "drills": 0}) == {"files/a.jsonl": 10, "files/b.jsonl": 2}
+    assert left(quotas={"drills": 4}, quota=7) == {"files/a.jsonl": 7, "files/b.jsonl": 7, "drills/x": 4}
+    assert left(quotas={"files": 5})["drills/x"] == 10
+    assert sum(left(quotas={"files": 5}).values()) == 15
+
+
+def test_a_quota_for_a_source_that_is_not_there() -> None:
+    with pytest.raises(UserError) as caught:
+        judged([chat("Why?", "So.", "files/a.jsonl:0")], quotas={"file/a.jsonl": 3}, **LOOSE)
+    assert "lima.quotas names 'file/a.jsonl'" in str(caught.value)
+    assert "they come from files/a.jsonl" in str(caught.value)
 
 
 def test_topics_share_by_their_cube_roots_and_give_their_best() -> None:
@@ -222,6 +162,44 @@ def test_order_and_batches_change_nothing() -> None:
         moved = rows.copy()
         random.Random(seed).shuffle(moved)
         assert kept(moved, sketched=7, size=1 + 100 * seed, **settings) == expected
+
+
+def test_the_same_rows_in_other_files_give_the_same_selection() -> None:
+    rows = made()
+    whole = [replace(row, id=f"other/all.jsonl:{number}") for number, row in enumerate(rows)]
+    assert kept(whole, examples=50, min_chars=5) == kept(rows, examples=50, min_chars=5)
+
+
+def test_groups_are_the_same_for_any_number_of_threads() -> None:
+    # Rounding in the products of matrices differs between numbers of threads: a few of thousands of rows would change
+    # their groups, and with them the selection.
+    code = (
+        "import hashlib, random; import numpy as np; from lmgraft_lima.topics import grouped, words\n"
+        "chance = random.Random(3)\n"
+        "rows = [words(' '.join(f'w{chance.randrange(900)}' for _ in range(12))) for _ in range(3000)]\n"
+        "print(hashlib.sha256(repr(grouped(np.stack(rows), 32)).encode()).hexdigest())"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(found) == 1
+
+
+def test_products_of_vectors_are_exact() -> None:
+    rows = np.stack([words(f"alpha beta gamma {i} {i * i} and more of it {'x' * i}") for i in range(200)])
+    exact = rows.astype(np.int64) @ rows.astype(np.int64).T
+    single = rows.astype(np.float32) @ rows.astype(np.float32).T
+    assert (single.astype(np.int64) == exact).all()
+    # What may be summed up on the way, in any order, is exact as well.
+    sizes = np.abs(rows.astype(np.int64))
+    assert (sizes @ sizes.T).max() < 1 << 24
 
 
 def test_another_seed_selects_others() -> None:
@@ -295,52 +273,3 @@ def _ran(workers: int) -> lmgraft.Run:
 def _texts(run: lmgraft.Run) -> Counter[str]:
     rows = corpus.documents(run.artifacts["chats"], "train")
     return Counter(repr([{"role": m["role"], "content": m["content"]} for m in row.messages or ()]) for row in rows)
-
-
-DATA = os.environ.get("LMGRAFT_TEST_DATA")
-REAL = pytest.mark.skipif(not DATA, reason="LMGRAFT_TEST_DATA is not set")
-
-
-def _real() -> list[Document]:
-    """Alpaca in English, and conversations of real people, all of it as chats."""
-    folder = Path(DATA or "") / "instruct"
-    rows: list[Document] = []
-    for name in ("alpaca_en", "gpteacher_codegen", "gpteacher_roleplay", "dolly_hhrlhf"):
-        with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8", newline="\n") as lines:
-            for number, line in enumerate(lines):
-                row = json.loads(line)
-                question = row.get("prompt") or f"{row['instruction']}\n{row.get('input') or ''}".strip()
-                answer = row.get("output") or row.get("response") or ""
-                rows.append(chat(question, answer, f"files/{name}.jsonl.gz:{number}"))
-    return rows
-
-
-@REAL
-def test_every_rule_fires_on_real_rows() -> None:
-    rows = _real()
-    # None of these sets has scores: the number of words stands in for one, so that this rule has something to judge.
-    rated = [replace(row, meta={"score": len(row.messages[1]["content"].split())}) for row in rows]  # type: ignore[index]
-    counted = Counter(judged(rated, min_chars=100, max_chars=2000, quota=400))
-    for reason in ("too_short", "too_long", "first_person", "cross_reference", "answer_format", "low_score"):
-        assert counted[reason] > 0, counted
-    for reason in ("duplicate_prompt", "over_quota", "not_chosen"):
-        assert counted[reason] > 0, counted
-    assert counted[""] == 1000
-
-
-@REAL
-def test_the_papers_own_limits_leave_long_answers_only() -> None:
-    rows = _real()
-    left = [row for row, reason in zip(rows, judged(rows), strict=True) if not reason]
-    lengths = [len(row.messages[1]["content"].strip()) for row in left]  # type: ignore[index]
-    assert left
-    assert min(lengths) >= 1200
-    assert max(lengths) <= 4096
-
-
-@REAL
-def test_real_rows_in_any_order() -> None:
-    rows = _real()
-    expected = kept(rows, min_chars=100, examples=200)
-    random.Random(5).shuffle(rows)
-    assert kept(rows, min_chars=100, examples=200, sketched=33) == expected
