@@ -9,7 +9,7 @@ from typing import Any
 
 from lmgraft_files.values import RowError, named, string
 
-__all__ = ["Messages", "answer", "chat", "split_pair", "transcript"]
+__all__ = ["Messages", "answer", "asked_before", "chat", "is_whole", "split_pair", "transcript"]
 
 Messages = list[dict[str, Any]]
 
@@ -72,6 +72,26 @@ def split_pair(chosen: Messages, rejected: Messages) -> tuple[Messages, str, str
         cause = "the two conversations differ before their last answers"
         raise RowError("'chosen' and 'rejected' answer different questions", cause, "take the row out")
     return chosen[:-1], str(chosen[-1]["content"]), str(rejected[-1]["content"])
+
+
+def is_whole(messages: Messages) -> bool:
+    """Whether a conversation begins with a question: answers alone begin with the assistant's words."""
+    said = [message["role"] for message in messages if message["role"] != "system"]
+    return bool(said) and said[0] != "assistant"
+
+
+def asked_before(prompt: Messages, shared: Messages, key: str) -> Messages:
+    """The conversation before two answers, from the prompt's messages and those that the answers ``shared``: these go
+    on after the prompt, or repeat it. Raises RowError where they do neither."""
+    starts = range(len(shared) - len(prompt) + 1)
+    if any(shared[start : start + len(prompt)] == prompt for start in starts):
+        return shared
+    if not is_whole(shared):
+        system = [] if shared[:1] == prompt[:1] else [m for m in shared[:1] if m["role"] == "system"]
+        return [*system, *prompt, *(m for m in shared if m["role"] != "system")]
+    cause = f"they begin {str(shared[0]['content'])[:30]!r}, it begins {str(prompt[0]['content'])[:30]!r}"
+    remedy = "take the row out, or write the messages after the prompt alone"
+    raise RowError(f"the conversations of 'chosen' and 'rejected' do not hold {key!r}", cause, remedy)
 
 
 def _message(message: Any, what: str) -> dict[str, Any]:

@@ -26,13 +26,14 @@ class Rows(Enum):
     hh = "hh"
 
 
-#: The keys of each kind of row, by our names; those that end in ? may be missing.
+#: The keys of each kind of row, by our names; those that end in ? may be missing. Pairs need a prompt
+#: unless their answers are whole conversations, which hold it.
 KEYS = {
     Rows.text: ("text",),
     Rows.messages: ("messages", "system?"),
     Rows.alpaca: ("instruction", "input?", "output", "system?", "history?"),
     Rows.sharegpt: ("conversations", "system?"),
-    Rows.pairs: ("prompt", "chosen", "rejected", "system?"),
+    Rows.pairs: ("prompt?", "chosen", "rejected", "system?"),
     Rows.hh: ("chosen", "rejected"),
 }
 _COLUMNS = {

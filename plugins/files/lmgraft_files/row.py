@@ -8,7 +8,7 @@ from typing import Any
 
 from lmgraft.seams.data_source import Document
 
-from lmgraft_files.chats import Messages, answer, chat, split_pair, transcript
+from lmgraft_files.chats import Messages, answer, asked_before, chat, is_whole, split_pair, transcript
 from lmgraft_files.plugin import KEYS, FilesConfig, Rows
 from lmgraft_files.values import RowError, is_plain, named, string
 
@@ -42,18 +42,19 @@ class RowReader:
         """The complaint about a row that has the keys ``present`` and not ``key``."""
         what = f"the row has no {key!r}"
         cause = f"it has {', '.join(sorted(present)[:12]) or 'no keys at all'}"
-        for rows, names in KEYS.items():
-            if rows is not self.config.rows and {name for name in names if not name.endswith("?")} <= set(present):
-                return RowError(what, cause, f"files.rows={rows.value}")
         close = difflib.get_close_matches(key, present, n=1, cutoff=0.6)
+        for rows, names in KEYS.items():
+            needed = {name for name in names if not name.endswith("?") or name == "prompt?"}
+            if not close and rows is not self.config.rows and needed <= set(present):
+                return RowError(what, cause, f"files.rows={rows.value}")
         hint = f"={close[0]} (did you mean that?)" if close else " to the key that holds it"
         if key == self.config.group:
             return RowError(what, cause, f"set files.group{hint}, or to null")
         if self.config.rows is Rows.text:
             return RowError(what, cause, f"set files.text{hint}")
         field = next((name for name, ours in self._named.items() if ours == key), key)
-        remedy = f"files.rows={self.config.rows.value} needs {', '.join(self.keys)}: set files.columns.{field}{hint}"
-        return RowError(what, cause, remedy)
+        needs = f"files.rows={self.config.rows.value} needs {', '.join(self._needed())}"
+        return RowError(what, cause, f"{needs}: set files.columns.{field}{hint}")
 
     def _key(self, name: str) -> str:
         return self.config.text if self.config.rows is Rows.text else self.config.columns.get(name, name)
@@ -68,7 +69,7 @@ class RowReader:
         value: Any = row
         for part in self._named[name].split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        return value or None
+        return None if value in (None, "", []) else value
 
     def value(self, row: Mapping[str, Any], key: str) -> Any:
         if key in row:
@@ -82,6 +83,11 @@ class RowReader:
 
     def key(self, name: str) -> str:
         return self._named[name]
+
+    def _needed(self) -> list[str]:
+        """The keys of a row's fields, in our order."""
+        names = [name for name in KEYS[self.config.rows] if not name.endswith("?") or name == "prompt?"]
+        return [self._named[name.rstrip("?")] for name in names]
 
     def _group(self, row: Mapping[str, Any], key: str) -> str:
         value = self.value(row, key)
@@ -121,21 +127,35 @@ def _alpaca(reader: RowReader, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pairs(reader: RowReader, row: Mapping[str, Any]) -> dict[str, Any]:
+    """TRL's forms: the prompt a text or messages; the answers texts, the messages after the prompt, or whole
+    conversations, which need no prompt."""
     chosen, rejected = (answer(reader.value(row, reader.key(name)), name) for name in ("chosen", "rejected"))
-    key = reader.key("prompt")
-    prompt = reader.value(row, key)
-    before = [*_system(reader, row), *(chat(prompt, key) if isinstance(prompt, list) else ())]
+    shared: Messages = []
     if isinstance(chosen, list) and isinstance(rejected, list):
-        # Whole conversations, or the last message alone, as a list of one.
         shared, chosen, rejected = split_pair(chosen, rejected)
-        before = [*_system(reader, row), *shared] if shared else before
     if not isinstance(chosen, str) or not isinstance(rejected, str):
         cause = "one is a text and the other a conversation"
         raise RowError("'chosen' and 'rejected' are of two kinds", cause, "write both alike")
-    if before and not isinstance(prompt, list) and not any(message["role"] == "user" for message in before):
-        before.append({"role": "user", "content": string(prompt, repr(key))})
-    asked: dict[str, Any] = {"messages": before} if before else {"prompt": string(prompt, repr(key))}
-    return {**asked, "chosen": chosen, "rejected": rejected}
+    asked = _asked(reader, row, shared)
+    system = _system(reader, row)
+    if isinstance(asked, str) and not system:
+        return {"prompt": asked, "chosen": chosen, "rejected": rejected}
+    before = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+    if before[:1] != system:
+        before = [*system, *before]
+    return {"messages": before, "chosen": chosen, "rejected": rejected}
+
+
+def _asked(reader: RowReader, row: Mapping[str, Any], shared: Messages) -> str | Messages:
+    """What both answers follow: the prompt, or the conversation ``shared`` by both, or one after the other."""
+    key = reader.key("prompt")
+    if is_whole(shared) and not isinstance(reader.maybe(row, "prompt"), list):
+        return shared  # its own question, which a prompt of text would repeat
+    prompt = reader.value(row, key)
+    if isinstance(prompt, list):
+        return asked_before(chat(prompt, key), shared, key)
+    text = string(prompt, repr(key))
+    return asked_before([{"role": "user", "content": text}], shared, key) if shared else text
 
 
 def _hh(reader: RowReader, row: Mapping[str, Any]) -> dict[str, Any]:

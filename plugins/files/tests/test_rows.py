@@ -48,6 +48,8 @@ def test_alpaca(tmp_path: Path) -> None:
     assert document.messages == said("Name it.", "Tom")
     assert document.meta == {"score": 12}
     assert one(tmp_path, {**row, "input": "a cat"}, rows=Rows.alpaca).messages == said("Name it.\n\na cat", "Tom")
+    for number in (0, 3):
+        assert "'input' is no text" in refused(tmp_path, {**row, "input": number}, rows=Rows.alpaca)
     assert one(tmp_path, {"instruction": "Go", "output": ""}, rows=Rows.alpaca).messages == said("Go", "")
 
 
@@ -111,6 +113,50 @@ def test_pairs_of_whole_conversations(tmp_path: Path) -> None:
     assert "'chosen' ends without an answer" in refused(tmp_path, unanswered, rows=Rows.pairs)
 
 
+def test_pairs_of_whole_conversations_need_no_prompt(tmp_path: Path) -> None:
+    row = {"chosen": said("A?", "good"), "rejected": said("A?", "bad"), "score_chosen": 8.5}
+    document = one(tmp_path, row, rows=Rows.pairs)
+    assert document.messages == said("A?")
+    assert document.meta == {"score_chosen": 8.5}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", rows=Rows.pairs)[0].messages == said("A?")
+    alone = {"chosen": "good", "rejected": "bad"}
+    text = refused(tmp_path, alone, rows=Rows.pairs)
+    assert "a.jsonl:1: the row has no 'prompt'" in text
+    assert "files.rows=hh" in text
+    assert "files.columns.prompt=promt" in refused(tmp_path, {**alone, "promt": "A?"}, rows=Rows.pairs)
+
+
+def test_pairs_whose_answers_go_on_after_the_prompt(tmp_path: Path) -> None:
+    more, system = said("A?", "B", "C?"), {"role": "system", "content": "Be kind."}
+    good, bad = ([*more[1:], {"role": "assistant", "content": word}] for word in ("good", "bad"))
+    for prompt in ("A?", said("A?")):
+        document = one(tmp_path, {"prompt": prompt, "chosen": good, "rejected": bad}, rows=Rows.pairs)
+        assert document.messages == more
+        assert (document.chosen, document.rejected) == ("good", "bad")
+    last = {"prompt": [system, *more], "chosen": good[-1:], "rejected": bad[-1:]}
+    assert one(tmp_path, last, rows=Rows.pairs).messages == [system, *more]
+    for prompt in ("A?", said("A?"), [system, *said("A?")]):
+        row = {"prompt": prompt, "chosen": [system, good[-1]], "rejected": [system, bad[-1]]}
+        assert one(tmp_path, row, rows=Rows.pairs).messages == [system, *said("A?")]
+
+
+def test_pairs_whose_conversations_do_not_hold_the_prompt(tmp_path: Path) -> None:
+    row = {"prompt": said("X?"), "chosen": said("A?", "good"), "rejected": said("A?", "bad")}
+    text = refused(tmp_path, row, rows=Rows.pairs)
+    assert "a.jsonl:1: the conversations of 'chosen' and 'rejected' do not hold 'prompt'" in text
+    assert "'A?'" in text
+    system = {"role": "system", "content": "Be kind."}
+    held = {**row, "chosen": [system, *said("X?", "good")], "rejected": [system, *said("X?", "bad")]}
+    assert one(tmp_path, held, rows=Rows.pairs).messages == [system, *said("X?")]
+
+
+def test_a_system_message_is_not_said_twice(tmp_path: Path) -> None:
+    system = {"role": "system", "content": "Be kind."}
+    row = {"system": "Be kind.", "chosen": [system, *said("A?", "good")], "rejected": [system, *said("A?", "bad")]}
+    assert one(tmp_path, row, rows=Rows.pairs).messages == [system, *said("A?")]
+
+
 def test_pairs_of_texts_with_a_system_message(tmp_path: Path) -> None:
     row = {"prompt": "A?", "chosen": "good", "rejected": "bad"}
     assert one(tmp_path, row, rows=Rows.pairs).prompt == "A?"
@@ -147,9 +193,17 @@ def test_a_row_of_another_kind_names_that_kind(tmp_path: Path) -> None:
 
 
 DATA = os.environ.get("LMGRAFT_TEST_DATA")
+BELLE = {"instruction": "question", "output": "std_answer"}
+DOLLY = {"instruction": "prompt", "output": "response"}
+PAIRED = {"prompt": "question", "chosen": "response_j", "rejected": "response_k"}
 KINDS = [
     ("instruct/alpaca_en.jsonl.gz", {"rows": Rows.alpaca}, 500),
     ("instruct/alpaca_zh.jsonl.gz", {"rows": Rows.alpaca}, None),
+    ("instruct/belle_eval_set_zh.jsonl.gz", {"rows": Rows.alpaca, "columns": BELLE}, 500),
+    ("instruct/identity.json", {"rows": Rows.alpaca}, 91),
+    ("instruct/dolly_hhrlhf.jsonl.gz", {"rows": Rows.alpaca, "columns": DOLLY}, 500),
+    ("instruct/fastchat_dummy_conversation.jsonl.gz", {"rows": Rows.sharegpt}, 250),
+    ("preference/stack_exchange_paired_tiny.json", {"rows": Rows.pairs, "columns": PAIRED}, 25),
     ("instruct/gpteacher_roleplay.jsonl.gz", {"rows": Rows.alpaca, "columns": {"output": "response"}}, 973),
     ("instruct/sharegpt_zh_1k.jsonl.gz", {"rows": Rows.sharegpt}, None),
     ("instruct/medical_zh_1k.jsonl.gz", {"rows": Rows.sharegpt}, None),
@@ -164,13 +218,13 @@ KINDS = [
 def test_real_files(name: str, settings: dict[str, Any], count: int | None) -> None:
     path = Path(DATA or "") / name
     rows = read(path, **settings)
-    with gzip.open(path, "rb") as stream:
-        assert len(rows) == stream.read().count(b"\n")
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    assert len(rows) == (data.count(b"\n") if "jsonl" in name else len(json.loads(data)))
     assert count is None or len(rows) == count
     if "instruct" in name:
         assert all(any(m["role"] == "assistant" for m in row.messages or ()) for row in rows)
     else:
-        assert all(row.messages and row.chosen and row.rejected for row in rows)
+        assert all((row.messages or row.prompt) and row.chosen and row.rejected for row in rows)
 
 
 @pytest.mark.skipif(not DATA, reason="LMGRAFT_TEST_DATA is not set")
