@@ -1,0 +1,40 @@
+"""What counts as a secret in a config, and what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lmgraft_wandb.secrets import MASK, known, masked
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["password", "db_password", "PASSWD", "api_key", "apikey", "openai-api-key", "aws_secret_access_key",
+     "aws_access_key_id", "secret", "client_secret", "token", "hf_token", "HUB_TOKEN", "credentials", "private_key"],
+)  # fmt: skip
+def test_a_telling_name_hides_its_value(name: str) -> None:
+    assert masked({"deep": [{name: "abc"}]}, ()) == {"deep": [{name: MASK}]}
+    assert masked({name: ["abc", {"x": "d"}]}, ()) == {name: MASK}
+    assert masked({name: None}, ()) == {name: None}
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [("end_token", "<|endoftext|>"), ("pad_token", "<pad>"), ("tokens", "tokens"), ("tokenizer", "bpe"),
+     ("validation_tokens", 65536), ("max_new_tokens", 4), ("text_key", "body"), ("key", "id"), ("monkey", "x"),
+     ("keep_checkpoints", 2), ("path", "a/b@c"), ("address", "https://example.org/a@b")],
+)  # fmt: skip
+def test_other_names_hide_nothing(pair: tuple[str, Any]) -> None:
+    assert masked(dict([pair]), ()) == dict([pair])
+
+
+def test_what_the_environment_holds_is_hidden_anywhere() -> None:
+    environment = {"HF_TOKEN": "hf_123456", "MY_SECRET": "1", "PATH": "/usr/bin", "WANDB_API_KEY": "f" * 40}
+    assert known(environment) == {"hf_123456", "f" * 40}
+    config = {"note": "with hf_123456 in it", "size": 1, "path": "/usr/bin"}
+    assert masked(config, known(environment)) == {"note": f"with {MASK} in it", "size": 1, "path": "/usr/bin"}
+
+
+def test_a_password_in_an_address_is_hidden() -> None:
+    assert masked("s3://user:pass@bucket/x", ()) == f"s3://{MASK}@bucket/x"
