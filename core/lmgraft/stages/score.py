@@ -90,7 +90,7 @@ class ScoreRows:
         )  # fmt: skip
         told = encode(how, rows, lambda title, total: context.progress(title, total, "rows"))
         if told.overlong:
-            context.note(f"{split}: {told.overlong} rows are longer than the model's context and are not scored")
+            context.note(f"{split}: not scored, longer than the model's context: {told.overlong} of {told.units:,} rows")
         found.mkdir(exist_ok=True)
         job = Scoring(
             model=model, rows=rows, found=found, units=told.units, pad_id=saved.pad_id,

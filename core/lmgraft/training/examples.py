@@ -185,13 +185,13 @@ class _Writer:
         stage, split = self.how.stage, self.how.split
         if self.overlong and self.how.refuse_overlong:
             yield Problem(
-                f"stage {stage}: {self.overlong} rows of {split} are longer than seq_len={self.how.seq_len}",
+                f"stage {stage}: {split} holds rows that are longer than seq_len={self.how.seq_len}: {self.overlong:,}",
                 f"the first is {self.first_overlong}, and overlong=refuse",
                 f"raise {stage}.seq_len, shorten the rows, or set {stage}.overlong=drop to leave them out",
             )
         elif not self.units and not self.refused:
             cause = (
-                f"{self.overlong} rows are longer than {self.how.seq_len} tokens, {self.empty} hold nothing to learn"
+                f"rows longer than {self.how.seq_len} tokens: {self.overlong:,}; with nothing to learn: {self.empty:,}"
             )
             remedy = f"give the corpus rows, or raise {stage}.seq_len"
             yield Problem(f"stage {stage}: split {split} gives no example", cause, remedy)

@@ -174,7 +174,7 @@ def test_another_beta_scores_nothing_anew(cli: WarmCli, ran: tuple[Path, Done]) 
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["sft.overlong=refuse"], [r"rows of train are longer than seq_len=96", "overlong=refuse"]),
+        (["sft.overlong=refuse"], [r"train holds rows that are longer than seq_len=96", "overlong=refuse"]),
         (["dpo.reference=null"], ["reference"]),
         (["dpo.objective.template=alpaca"], ["is encoded unlike the reference's", "template"]),
         (["dpo.data=chats"], ["reference=reference does not fit", "another corpus than chats"]),
