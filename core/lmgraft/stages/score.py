@@ -90,7 +90,9 @@ class ScoreRows:
         )  # fmt: skip
         told = encode(how, rows, lambda title, total: context.progress(title, total, "rows"))
         if told.overlong:
-            context.note(f"{split}: not scored, longer than the model's context: {told.overlong} of {told.units:,} rows")
+            context.note(
+                f"{split}: longer than the model's context and not scored: {told.overlong:,} of {told.units:,}"
+            )
         found.mkdir(exist_ok=True)
         job = Scoring(
             model=model, rows=rows, found=found, units=told.units, pad_id=saved.pad_id,

@@ -146,7 +146,8 @@ def test_validation_takes_the_same_rows_spread_over_the_file(encoded: Examples) 
 
 
 def test_overlong_rows_are_refused_where_that_is_set(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"sft: train holds rows that are longer than seq_len=5: 1\n(.|\n)*'d5' \(6 tokens\)"):
+    said = r"sft: train holds rows that are longer than seq_len=5: 1\n(.|\n)*'d5' \(6 tokens\)"
+    with pytest.raises(UserError, match=said):
         examples.encode(how(tmp_path, refuse_overlong=True), tmp_path / "train.arrow", silent)
     assert not (tmp_path / "train.arrow").exists()
 
