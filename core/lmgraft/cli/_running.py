@@ -117,14 +117,30 @@ Overrides: KEY=VALUE sets, +KEY=VALUE adds, ~KEY deletes, GROUP@WHERE=NAME swaps
 The whole grammar: https://hydra.cc/docs/1.3/advanced/override_grammar/basic/"""
 
 
+#: More models than this do not fit beside one another in a terminal; they stand one below the other then.
+BESIDE = 6
+
+
 def score_table(console: Console, data: Mapping[str, Any]) -> None:
-    rows = []
+    """One row a score; several models beside one another, as on the page."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
     for score in headline(data):
         name = score["name"] + (" (of the same text)" if score.get("reference") else "")
-        rows.append(
-            (score.get("stage", ""), score.get("evaluator", ""), name, f"{score['value']:.4f}", score.get("unit", ""))
-        )
-    if rows:
+        key = (score.get("evaluator", ""), name, score.get("unit", ""))
+        found.setdefault(key, {})[score.get("stage", "")] = f"{score['value']:.4f}"
+    models = list(dict.fromkeys(model for values in found.values() for model in values))
+    if not found:
+        return
+    if 1 < len(models) <= BESIDE:
+        rows = [
+            (evaluator, name, *(values.get(model, "") for model in models))
+            for (evaluator, name, _), values in found.items()
+        ]
+        console.table("Scores", ("evaluator", "score", *models), rows, right=tuple(range(2, 2 + len(models))))
+    else:
+        rows = [
+            (m, evaluator, name, v[m], unit) for m in models for (evaluator, name, unit), v in found.items() if m in v
+        ]
         console.table("Scores", ("model", "evaluator", "score", "value", "unit"), rows, right=(3,))
 
 
