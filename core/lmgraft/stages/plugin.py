@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lmgraft.component import MISSING, Component, StageConfig, execution, from_stage, slot, slots
+from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from lmgraft.recipe import Recipe
 
 __all__ = [
     "CorpusStage",
@@ -173,6 +177,16 @@ class TrainStage(StageConfig):
             yield f"micro_batch is {self.micro_batch}; it must be at least 1, or null"
         if self.model is None and self.initializer is None:
             yield "neither model nor initializer is set: the weights must start from something"
+
+    def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
+        makes = {other.name: other.config.artifact for other in recipe.stages}
+        if makes.get(self.data) == "corpus" and self.tokenizer is None and self.model is None:
+            cause = "that stage makes a corpus, and neither tokenizer nor model names what encodes its rows"
+            packed = next((name for name, kind in makes.items() if kind == "tokens"), None)
+            remedy = (
+                f"{stage}.tokenizer=STAGE" if packed is None else f"{stage}.data={packed}, or {stage}.tokenizer=STAGE"
+            )
+            yield Problem(f"{stage}.data={self.data} cannot be trained on", cause, remedy)
 
 
 @dataclass

@@ -53,7 +53,8 @@ class Tracker:
         self._id = _remembered(self._folder) or secrets.token_hex(8)
         _remember(self._folder, id=self._id, ended=None, url=None)
         sweep = self._sweep[1] if self._sweep and self._sweep[0] == run.dir else None
-        self._run = _begin(self._config, run, self._id, sweep)
+        with self._leaving():
+            self._run = _begin(self._config, run, self._id, sweep)
         if self._run is not None:
             _remember(self._folder, id=self._id, ended=None, url=_url(self._run))
 

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from warm_cli import WarmCli  # noqa: E402
+from warm_cli import WarmCli
 
 
 @pytest.fixture(scope="session")
