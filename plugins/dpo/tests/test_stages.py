@@ -1,4 +1,4 @@
-"""Through the real runner: a reference is scored once, tuning starts at ln 2 from it, and what does not fit is refused."""
+"""Through the real runner: a reference is scored once, tuning starts at ln 2, and what does not fit is refused."""
 
 from __future__ import annotations
 
