@@ -131,6 +131,9 @@ def _hint(value: str, seam: str) -> str:
 
 def _unknown_key(key: str, config: type | None, ref: RecipeRef, overrides: Sequence[str]) -> Problem:
     names = keys_of(config)
+    if config is dict:  # a setting that is a mapping takes any key, but Hydra wants new ones announced
+        typed = next((line for line in overrides if line.startswith(f"{key}=")), f"{key}=VALUE")
+        return Problem(f"there is no key {key} yet", "it is a new entry of a setting that is a mapping", f"+{typed}")
     if not names:
         parent = key.rpartition(".")[0]
         cfg = places.plain(ref)

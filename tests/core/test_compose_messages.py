@@ -41,6 +41,9 @@ WRONG = [
           cause="optimizer adamw has no key 'lrr'", remedy="did you mean pretrain.optimizer.lr"),
     Wrong("a key added to a stage", ("+pretrain.stepz=1",), fact="pretrain.stepz",
           cause="stage train has no key 'stepz'"),
+    Wrong("a new entry of a mapping", ("corpus.sources.files.columns.text=body",),
+          fact="there is no key corpus.sources.files.columns.text yet", cause="a mapping",
+          remedy="+corpus.sources.files.columns.text=body"),
     # Values.
     Wrong("a word for a number", ("pretrain.steps=many",),
           fact="pretrain.steps cannot take that value (the command line)",
