@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, TYPE_CHECKING, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -68,6 +68,12 @@ def _omegaconf(error: OmegaConfBaseException, ref: RecipeRef, overrides: Sequenc
     config = error.object_type if isinstance(error.object_type, type) else None
     kind = type(error).__name__
     if "not in" in first or "ConfigAttributeError" in kind or "ConfigKeyError" in kind:
+        # A setting such as dict[str, str] takes any key, but Hydra wants new ones announced. Slots are dict[str, Any].
+        if get_origin(error.ref_type) is dict and Any not in get_args(error.ref_type):
+            typed = next((line for line in overrides if line.startswith(f"{key}=")), f"{key}=VALUE")
+            return Problem(
+                f"there is no key {key} yet", "it is a new entry of a setting that is a mapping", f"+{typed}"
+            )
         return _unknown_key(key, config, ref, overrides)
     where = places.origin(key, ref, overrides)
     if "support deletion" in first:
@@ -131,9 +137,6 @@ def _hint(value: str, seam: str) -> str:
 
 def _unknown_key(key: str, config: type | None, ref: RecipeRef, overrides: Sequence[str]) -> Problem:
     names = keys_of(config)
-    if config is dict:  # a setting that is a mapping takes any key, but Hydra wants new ones announced
-        typed = next((line for line in overrides if line.startswith(f"{key}=")), f"{key}=VALUE")
-        return Problem(f"there is no key {key} yet", "it is a new entry of a setting that is a mapping", f"+{typed}")
     if not names:
         parent = key.rpartition(".")[0]
         cfg = places.plain(ref)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "tests"))
 from row_fixtures import encoded, engine, llama, one_thread, saved, vocabulary
 from warm_cli import WarmCli
 
-__all__ = ["cli", "encoded", "engine", "llama", "one_thread", "saved", "vocabulary"]
+__all__ = ["cli", "data", "encoded", "engine", "llama", "one_thread", "saved", "vocabulary"]
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,14 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCli]:
     warm = WarmCli(tmp_path_factory.mktemp("cli"))
     yield warm
     warm.close()
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data, read in place; a test that asks for it is skipped where there is none."""
+    named = os.environ.get("LMGRAFT_TEST_DATA")
+    if not named:
+        pytest.skip("LMGRAFT_TEST_DATA names no folder of real data")
+    folder = Path(named)
+    assert folder.is_dir(), f"LMGRAFT_TEST_DATA={named} is no folder"
+    return folder
