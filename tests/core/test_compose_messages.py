@@ -135,7 +135,7 @@ WRONG = [
           remedy="\"run.dir='~/a'\""),
     Wrong("all that do not parse", ("a b=3", "nothing"), fact="'a b=3' does not parse"),
     Wrong("a number for a part", ("schedule@pretrain.schedule=3",), fact="schedule@pretrain.schedule=3",
-          remedy="of cosine"),
+          remedy="of constant, cosine"),
     Wrong("a choice added that is there", ("+optimizer@pretrain.optimizer=adamw",), fact="optimizer@pretrain.optimizer",
           cause="twice", remedy="optimizer@pretrain.optimizer=adamw replaces it"),
     Wrong("another choice added", ("+schedule@pretrain.schedule=step_decay",), fact="schedule@pretrain.schedule",

@@ -1,4 +1,4 @@
-"""Fixtures shared with the other objectives of rows, and the warm command line."""
+"""Fixtures shared with the other objectives of rows, the warm command line, and real data."""
 
 from __future__ import annotations
 
