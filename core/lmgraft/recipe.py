@@ -6,6 +6,7 @@ All problems are collected and reported together, each with the key it stands at
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -321,6 +322,11 @@ class _Reader:
             self.own(part.path, part.config, recipe, "")
 
     def own(self, where: str, config: ComponentConfig, recipe: Recipe, stage: str) -> None:
+        for spec in dataclasses.fields(config):
+            value = getattr(config, spec.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                key = f"{where}.{spec.name}"
+                self.problem(f"{key} is {value}", "settings are finite numbers", f"{key}=VALUE")
         found: Iterator[Problem | str]
         for found in (config.check(), config.check_recipe(recipe, stage)):
             try:
@@ -343,8 +349,9 @@ class _Reader:
         offered: set[str] = set()
         for other in near:
             offered |= other.config.provides()
+            idle = _idle(other)
             for part in other.parts:
-                offered |= part.config.provides()
+                offered |= part.config.provides() if part.path not in idle else frozenset()
         for where, config in [(stage.name, stage.config), *((part.path, part.config) for part in stage.parts)]:
             for need in sorted(config.needs() - offered):
                 places, said = ", ".join(other.name for other in near), ", ".join(sorted(offered)) or "nothing"
@@ -355,6 +362,22 @@ class _Reader:
                     cause,
                     f"choose parts that go together; lmgraft plugins show {named}",
                 )
+
+
+def _idle(stage: StageNode) -> set[str]:
+    """The paths of sources that will not be read: the fallback beside others that are ready, or else these."""
+    names = set(getattr(stage.config, "fallback", ()))
+    sources = [part for part in stage.parts if part.seam == "data_source"]
+    if not names or not sources:
+        return set()
+    rest = [part for part in sources if part.path.rpartition(".")[2] not in names]
+    ready = any(_ready(part.config) for part in rest)
+    return {part.path for part in sources if (part not in rest) == ready or (part in rest and not _ready(part.config))}
+
+
+def _ready(config: ComponentConfig) -> bool:
+    tell = getattr(config, "ready", None)
+    return bool(tell()) if callable(tell) else True
 
 
 def read(cfg: DictConfig, name: str) -> Recipe:

@@ -52,7 +52,7 @@ def test_it_compares_the_model_with_gzip_and_xz_of_the_same_text(ran: tuple[Path
     assert 0 < scores["xz_bits_per_byte"] < 8
     assert 0 < scores["gzip_bits_per_byte"] < 8
     assert scores["bits_per_byte"] > 0
-    for name in ("bits_per_byte", "gzip_bits_per_byte (of the same text)", "xz_bits_per_byte (of the same text)"):
+    for name in ("bits_per_byte", "gzip_bits_per_byte (of the same data)", "xz_bits_per_byte (of the same data)"):
         assert name in said
     prompt = run_json(run)["recipe"]["evaluate"]["sample"]["prompts"][0]
     assert f"Sample of pretrain after {prompt!r}" in said

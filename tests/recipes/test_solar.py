@@ -16,7 +16,7 @@ from tiny_recipe import rows_of, run_json, statuses
 pytestmark = pytest.mark.slow
 
 STAGES = [
-    "corpus", "tokenizer", "tokens", "pretrain", "upscale", "continued", "chats", "sft", "preferences", "reference",
+    "corpus", "tokenizer", "tokens", "chats", "preferences", "pretrain", "upscale", "continued", "sft", "reference",
     "dpo", "evaluate",
 ]  # fmt: skip
 MODELS = ["pretrain", "upscale", "continued", "sft", "dpo"]

@@ -125,7 +125,7 @@ def score_table(console: Console, data: Mapping[str, Any]) -> None:
     """One row a score; several models beside one another, as on the page."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for score in headline(data):
-        name = score["name"] + (" (of the same text)" if score.get("reference") else "")
+        name = score["name"] + (" (of the same data)" if score.get("reference") else "")
         key = (score.get("evaluator", ""), name, score.get("unit", ""))
         found.setdefault(key, {})[score.get("stage", "")] = f"{score['value']:.4f}"
     models = list(dict.fromkeys(model for values in found.values() for model in values))

@@ -147,7 +147,7 @@ def _table(console: Console, name: str, folder: Path, jobs: int | None) -> None:
         return
     swept = _swept([data["overrides"] for data in runs])
     scores = [score for data in runs for score in headline(data) if not score.get("reference")]
-    names = list(dict.fromkeys((score["stage"], score["name"]) for score in scores))
+    names = _telling(runs, list(dict.fromkeys((score["stage"], score["name"]) for score in scores)))
     rows = []
     for number, data in enumerate(runs):
         values = {(score["stage"], score["name"]): score["value"] for score in data["scores"]}
@@ -169,6 +169,23 @@ def _table(console: Console, name: str, folder: Path, jobs: int | None) -> None:
         rows,
         right=tuple(range(2, 2 + len(header))),
     )
+
+
+#: Scores that fit beside what was swept; run.json and the pages have all of them.
+COLUMNS = 5
+
+
+def _telling(runs: Sequence[Mapping[str, Any]], names: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The scores that differ between jobs, of the last model that has any; all where there are few."""
+    if len(names) <= COLUMNS:
+        return names
+    seen: dict[tuple[str, str], set[float]] = {}
+    for data in runs:
+        for score in data["scores"]:
+            seen.setdefault((score["stage"], score["name"]), set()).add(score["value"])
+    differ = [name for name in names if len(seen[name]) > 1] or names
+    last = differ[-1][0]
+    return [name for name in differ if name[0] == last][:COLUMNS]
 
 
 def _count(jobs: int) -> str:

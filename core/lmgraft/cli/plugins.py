@@ -107,6 +107,10 @@ def show(name: str, seam: str | None) -> None:
 def _usage(seam: str, name: str) -> str:
     from lmgraft.version import MANY
 
+    if seam == "lifecycle":
+        return f"+lifecycle=[{name}]"
+    if seam == "parallelism":
+        return f"parallelism={name}"
     return f"{seam}@STAGE.SLOT=[{name}]" if seam in MANY else f"{seam}@STAGE{'' if seam == 'stage' else '.SLOT'}={name}"
 
 

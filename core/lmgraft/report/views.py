@@ -93,9 +93,7 @@ def _score_line(found: Mapping[str, ScoreRow], models: Sequence[str], shared: Ma
     best = max(values) if row["higher_is_better"] else min(values)
     competing = len(values) > 1 and not row["reference"]
     cells = [
-        (f"{found[model]['value']:.4g}", competing and found[model]["value"] == best)
-        if model in found
-        else (DASH, False)
+        (_figure(found[model]), competing and found[model]["value"] == best) if model in found else (DASH, False)
         for model in models
     ]
     return {
@@ -105,8 +103,27 @@ def _score_line(found: Mapping[str, ScoreRow], models: Sequence[str], shared: Ma
         "cells": cells,
         "direction": "" if row["reference"] else "higher is better" if row["higher_is_better"] else "lower is better",
         "reference": row["reference"],
-        "detail": [(key, count(value)) for key, value in row["detail"].items() if key not in shared],
+        # What differs between models belongs to a cell and not to the row.
+        "detail": [
+            (key, count(value))
+            for key, value in row["detail"].items()
+            if key not in shared
+            and key not in OWN
+            and all(other["detail"].get(key) == value for other in found.values())
+        ],
     }
+
+
+#: Details that stand in the cells, or nowhere: digests are for comparing runs by machine.
+OWN = frozenset({"interval_95", "sha256"})
+
+
+def _figure(row: ScoreRow) -> str:
+    """The value, and its interval where there is one."""
+    bounds = row["detail"].get("interval_95")
+    if not isinstance(bounds, list | tuple) or len(bounds) != 2:
+        return f"{row['value']:.4g}"
+    return f"{row['value']:.4g} ({bounds[0]:.3g} to {bounds[1]:.3g})"
 
 
 def _bits_per_byte(stage: str, rows: Sequence[ScoreRow]) -> Markup:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lmgraft.component import MISSING, Component, StageConfig, execution, from_stage, slot, slots
 from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
+from lmgraft.stages import _shapes
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
@@ -187,6 +188,7 @@ class TrainStage(StageConfig):
                 f"{stage}.tokenizer=STAGE" if packed is None else f"{stage}.data={packed}, or {stage}.tokenizer=STAGE"
             )
             yield Problem(f"{stage}.data={self.data} cannot be trained on", cause, remedy)
+        yield from _shapes.mismatches(recipe, stage)
 
 
 @dataclass

@@ -30,6 +30,7 @@ from lmgraft_dpo.plugin import DPOConfig, LossType
 __all__ = ["DPO"]
 
 CHOSEN, REJECTED = 0, 1
+NAMES = {CHOSEN: "chosen", REJECTED: "rejected"}
 
 
 class DPO:
@@ -111,7 +112,11 @@ def _example(document: Document, answer: str | None, role: int, tokenizer: TextT
     tokens, weights = chat.encode_chat([*before, {"role": "assistant", "content": answer}], tokenizer, template)
     # Earlier answers of a conversation are the same on both sides: only the last one is judged.
     start = len(chat.encode_prompt(before, tokenizer, template))
-    return Example(tokens, [0.0] * start + weights[start:], role)
+    judged = [0.0] * start + weights[start:]
+    if not any(judged):
+        cause = "the chat template writes nothing of it"
+        raise UserError(Problem(f"the {NAMES[role]} answer has no tokens", cause, "set the objective's template=solar"))
+    return Example(tokens, judged, role)
 
 
 def _check(document: Document) -> None:
@@ -123,7 +128,7 @@ def _check(document: Document) -> None:
         fact = f"row {document.id!r} has no {' and no '.join(missing)}"
         cause = "a preference pair is a prompt with a chosen and a rejected answer"
         raise UserError(Problem(fact, cause, f"{remedy}, or let the filter length do it: min_answer_chars=1"))
-    if document.chosen == document.rejected:
+    if (document.chosen or "").strip() == (document.rejected or "").strip():
         cause = "there is nothing to prefer, and its gradient is zero"
         raise UserError(Problem(f"row {document.id!r}: chosen and rejected are the same", cause, remedy))
 

@@ -77,6 +77,7 @@ def test_only_the_last_answer_of_a_conversation_is_judged(saved: SavedTokenizer)
     ("document", "says"),
     [
         (pair("r/1", "Well?", "Yes.", "Yes."), "row 'r/1': chosen and rejected are the same"),
+        (pair("r/1b", "Well?", "Yes.", " Yes.\n"), "row 'r/1b': chosen and rejected are the same"),
         (pair("r/2", "Well?", "", "No."), "row 'r/2' has no chosen"),
         (pair("r/3", "Well?", "Yes.", " \n"), "row 'r/3' has no rejected"),
         (pair("r/4", "", "Yes.", "No."), "row 'r/4' has no prompt"),
@@ -87,6 +88,13 @@ def test_only_the_last_answer_of_a_conversation_is_judged(saved: SavedTokenizer)
 def test_a_pair_that_prefers_nothing_is_refused_by_name(document: Document, says: str, saved: SavedTokenizer) -> None:
     with pytest.raises(UserError, match=says) as caught:
         DPO(DPOConfig()).encode(document, saved)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_template_that_writes_no_answer_is_refused(saved: SavedTokenizer) -> None:
+    objective = DPO(DPOConfig(template="{{ messages[0]['content'] }}"))
+    with pytest.raises(UserError, match="row 'a': the chosen answer has no tokens") as caught:
+        objective.encode(PAIRS[0], saved)
     assert len(str(caught.value).splitlines()) == 3
 
 

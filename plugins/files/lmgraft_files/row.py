@@ -15,6 +15,16 @@ from lmgraft_files.values import RowError, is_plain, named, string
 __all__ = ["RowError", "RowReader"]
 
 
+#: What LLaMA-Factory, Stack Exchange's pairs, GPTeacher and their like call our fields.
+OTHER_NAMES = {
+    "prompt": ("conversations", "messages", "question", "instruction", "query"),
+    "chosen": ("response_j", "preferred", "response_chosen"),
+    "rejected": ("response_k", "dispreferred", "response_rejected"),
+    "output": ("response", "answer", "completion"),
+    "instruction": ("question", "query"),
+}
+
+
 class RowReader:
     """Turns rows into documents as the settings say: text, chats or preference pairs."""
 
@@ -43,6 +53,8 @@ class RowReader:
         what = f"the row has no {key!r}"
         cause = f"it has {', '.join(sorted(present)[:12]) or 'no keys at all'}"
         close = difflib.get_close_matches(key, present, n=1, cutoff=0.6)
+        # What other tools call it, before another kind of row is guessed at.
+        close = close or [name for name in OTHER_NAMES.get(key, ()) if name in present][:1]
         for rows, names in KEYS.items():
             needed = {name for name in names if not name.endswith("?") or name == "prompt?"}
             if not close and rows is not self.config.rows and needed <= set(present):

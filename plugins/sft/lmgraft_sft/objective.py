@@ -61,6 +61,12 @@ class SFT:
         except UserError as error:
             row = f"row {document.id!r}"
             raise UserError([Problem(f"{row}: {p.fact}", p.cause, p.remedy) for p in error.problems]) from error
+        learnt = [token for token, weight in zip(tokens, weights, strict=True) if weight]
+        if not learnt or learnt[-1] != tokenizer.end_id:
+            what = "closes no answer with the end token" if learnt else "writes nothing of its answers"
+            cause = "the model would never learn to stop" if learnt else "there is nothing to learn"
+            remedy = "let the template write {{ eos_token }} after each assistant's message, or set template=solar"
+            raise UserError(Problem(f"row {document.id!r}: the chat template {what}", cause, remedy))
         return [Example(tokens=tokens, weights=weights)]
 
     def normalizers(self, batch: Batch) -> dict[str, float]:

@@ -94,6 +94,25 @@ def test_a_row_without_an_answer_is_refused_by_name(document: Document, says: st
     assert len(str(caught.value).splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{% for m in messages %}{{ m['content'] }}|{% endfor %}", "closes no answer with the end token"),
+        ("{{ messages[0]['content'] }}", "writes nothing of its answers"),
+    ],
+)
+def test_a_template_that_cannot_teach_is_refused(template: str, says: str, saved: SavedTokenizer) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        SFT(SFTConfig(template=template)).encode(ROWS[0], saved)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_question_at_the_end_is_no_answer(saved: SavedTokenizer) -> None:
+    (example,) = SFT(SFTConfig()).encode(row("q", "Well?", "Yes.", "And?"), saved)
+    learnt = [token for token, weight in zip(example.tokens, example.weights, strict=True) if weight]
+    assert saved.decode(learnt) == f"Yes.{END}"
+
+
 def test_bad_settings_are_told() -> None:
     for good in ("solar", "chatml", "{{ messages }}", None):
         assert list(SFTConfig(template=good).check()) == []

@@ -40,7 +40,7 @@ def published(store: Path) -> list[str]:
 def test_it_ends_with_the_scores_a_sample_the_page_and_what_to_do_next(cli: WarmCli, finished: Path) -> None:
     done = cli(["run", "tiny.yaml", "store.dir=store", "run.dir=said"], finished).check()
     assert "bits_per_byte" in done.out
-    assert "(of the same text)" in done.out
+    assert "(of the same data)" in done.out
     assert "Sample of pretrain after 'ab'" in done.out
     assert "said: 5 stages, 0 built" in done.out
     assert "said/report.html" in done.out

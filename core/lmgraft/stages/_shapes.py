@@ -1,0 +1,75 @@
+"""Whether a train stage's architecture is that of the model it starts from, told from settings alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lmgraft.errors import Problem
+
+if TYPE_CHECKING:
+    from lmgraft.recipe import Recipe, StageNode
+    from lmgraft.seams.architecture import DecoderSpec
+
+__all__ = ["mismatches"]
+
+#: What may differ between two stages of one model: none of it shapes a tensor.
+FREE = frozenset({"context", "norm_eps", "rope_theta"})
+
+
+def mismatches(recipe: Recipe, stage: str) -> Iterator[Problem]:
+    """A problem for each setting in which ``stage.architecture`` differs from the stage named in ``stage.model``.
+
+    A merge in between keeps everything but the number of layers, which is the merge's to judge. Architectures whose
+    settings tell no :class:`DecoderSpec` are left to the loading of weights.
+    """
+    node = recipe.stage(stage)
+    ours = _spec(node)
+    names = node.inputs.get("model", ())
+    origin, merged = _origin(recipe, names[0]) if names else (None, False)
+    theirs = _spec(origin) if origin is not None else None
+    if ours is None or theirs is None or origin is None:
+        return
+    settings = {
+        field.name for part in node.parts if part.seam == "architecture" for field in dataclasses.fields(part.config)
+    }
+    for field in dataclasses.fields(ours):
+        mine, other = getattr(ours, field.name), getattr(theirs, field.name)
+        if mine == other or field.name in FREE or (merged and field.name == "layers"):
+            continue
+        if field.name == "head_dim" and {"hidden", "heads"} & {
+            spec.name for spec in dataclasses.fields(ours) if getattr(ours, spec.name) != getattr(theirs, spec.name)
+        }:
+            continue  # it follows from those, which are told
+        key = f"{stage}.architecture.{field.name}"
+        word = _written(other)
+        remedy = f"{key}={word}" if field.name in settings else f"give {stage} the architecture of {origin.name}"
+        yield Problem(
+            f"{key}={_written(mine)} does not fit the model that {stage} starts from",
+            f"it comes from {names[0]}, and {origin.name} was made with {field.name}={word}",
+            remedy,
+        )
+
+
+def _origin(recipe: Recipe, name: str) -> tuple[StageNode | None, bool]:
+    """The train stage that made the tensors' shapes, and whether a merge stands in between."""
+    node, merged = recipe.stage(name), False
+    while node.kind == "merge":
+        models = node.inputs.get("models", ())
+        if not models:
+            return None, True
+        node, merged = recipe.stage(models[0]), True
+    return node, merged
+
+
+def _spec(node: StageNode) -> DecoderSpec | None:
+    for part in node.parts:
+        if part.seam == "architecture":
+            tell = getattr(part.config, "spec", None)
+            return tell() if callable(tell) and not list(part.config.check()) else None
+    return None
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,57 @@
+"""Stages that start from one another's models are of one architecture; what differs is told before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lmgraft import compose, recipe
+from lmgraft.errors import Problem, UserError
+
+
+def problems(*overrides: str) -> list[Problem]:
+    ref = compose.resolve("solar")
+    try:
+        recipe.read(compose.compose(ref, list(overrides)), ref.name)
+    except UserError as error:
+        return list(error.problems)
+    return []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "facts"),
+    [
+        (["continued.architecture.hidden=96"], ["continued.architecture.hidden=96", "sft.architecture.hidden=192"]),
+        (["pretrain.architecture.tied=true"], ["continued.architecture.tied=false"]),
+        (["sft.architecture.layers=10"], ["sft.architecture.layers=10", "dpo.architecture.layers=12"]),
+        (["continued.architecture.layers=10"], ["continued.architecture.layers=10", "sft.architecture.layers=12"]),
+        (["continued.architecture.norm=none"], ["continued.architecture.norm=none", "sft.architecture.norm=rmsnorm"]),
+    ],
+)
+def test_what_shapes_tensors_is_compared(overrides: list[str], facts: list[str]) -> None:
+    found = problems(*overrides)
+    for fact in facts:
+        assert any(problem.fact.startswith(fact) for problem in found), found
+
+
+def test_the_remedy_is_the_others_setting() -> None:
+    (problem,) = [p for p in problems("pretrain.architecture.tied=true") if p.fact.startswith("continued")]
+    assert problem.remedy == "continued.architecture.tied=true"
+    assert "pretrain was made with tied=true" in problem.cause
+
+
+def test_a_longer_context_is_another_setting_and_no_other_shape(tmp_path: Path) -> None:
+    assert problems("dpo.architecture.context=512", "dpo.seq_len=512") == []
+    tied = [f"{stage}.architecture.tied=true" for stage in ("pretrain", "continued", "sft", "dpo")]
+    assert problems(*tied) == []
+
+
+def test_numbers_are_finite() -> None:
+    for value in ("nan", "inf"):
+        assert any(p.fact == f"dpo.objective.beta is {value}" for p in problems(f"dpo.objective.beta={value}"))
+
+
+def test_a_source_that_is_not_read_offers_nothing(tmp_path: Path) -> None:
+    (tmp_path / "chats.jsonl").write_text('{"conversations": []}\n')
+    found = problems(f"pairs.path={tmp_path / 'chats.jsonl'}", "pairs.rows=sharegpt")
+    assert any("dpo needs columns:chosen" in problem.fact for problem in found), found
