@@ -93,7 +93,7 @@ def _score_line(found: Mapping[str, ScoreRow], models: Sequence[str], shared: Ma
     best = max(values) if row["higher_is_better"] else min(values)
     competing = len(values) > 1 and not row["reference"]
     cells = [
-        (_figure(found[model]), competing and found[model]["value"] == best) if model in found else (DASH, False)
+        (_cell(found[model]), competing and found[model]["value"] == best) if model in found else (DASH, False)
         for model in models
     ]
     return {
@@ -118,7 +118,7 @@ def _score_line(found: Mapping[str, ScoreRow], models: Sequence[str], shared: Ma
 OWN = frozenset({"interval_95", "sha256"})
 
 
-def _figure(row: ScoreRow) -> str:
+def _cell(row: ScoreRow) -> str:
     """The value, and its interval where there is one."""
     bounds = row["detail"].get("interval_95")
     if not isinstance(bounds, list | tuple) or len(bounds) != 2:
