@@ -1,4 +1,5 @@
-"""Whether a train stage's architecture is that of the model it starts from, told from settings alone."""
+"""Whether a train stage's architecture is that of the model it starts from, and long enough for its sequences: told
+from settings alone."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from lmgraft.recipe import Recipe, StageNode
     from lmgraft.seams.architecture import DecoderSpec
 
-__all__ = ["mismatches"]
+__all__ = ["mismatches", "too_long"]
 
 #: What may differ between two stages of one model: none of it shapes a tensor.
 FREE = frozenset({"context", "norm_eps", "rope_theta"})
@@ -50,6 +51,15 @@ def mismatches(recipe: Recipe, stage: str) -> Iterator[Problem]:
             f"it comes from {names[0]}, and {origin.name} was made with {field.name}={word}",
             remedy,
         )
+
+
+def too_long(recipe: Recipe, stage: str) -> Iterator[Problem]:
+    """Sequences longer than the architecture is made for."""
+    spec, length = _spec(recipe.stage(stage)), getattr(recipe.stage(stage).config, "seq_len", 0)
+    if spec is not None and length > spec.context:
+        cause = f"the architecture is made for sequences of {spec.context} tokens at most"
+        remedy = f"set {stage}.seq_len={spec.context}, or give the architecture a longer context"
+        yield Problem(f"stage {stage}: seq_len={length}", cause, remedy)
 
 
 def _origin(recipe: Recipe, name: str) -> tuple[StageNode | None, bool]:

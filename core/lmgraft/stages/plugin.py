@@ -189,6 +189,7 @@ class TrainStage(StageConfig):
             )
             yield Problem(f"{stage}.data={self.data} cannot be trained on", cause, remedy)
         yield from _shapes.mismatches(recipe, stage)
+        yield from _shapes.too_long(recipe, stage)
 
 
 @dataclass

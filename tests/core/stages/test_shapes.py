@@ -46,6 +46,12 @@ def test_a_longer_context_is_another_setting_and_no_other_shape(tmp_path: Path) 
     assert problems(*tied) == []
 
 
+def test_sequences_fit_the_architecture() -> None:
+    (problem,) = problems("sft.seq_len=512")
+    assert problem.fact == "stage sft: seq_len=512"
+    assert "sequences of 256 tokens" in problem.cause
+
+
 def test_numbers_are_finite() -> None:
     for value in ("nan", "inf"):
         assert any(p.fact == f"dpo.objective.beta is {value}" for p in problems(f"dpo.objective.beta={value}"))
