@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lmgraft import secrets
 from lmgraft.recipe import Recipe
 from lmgraft.registry import Installed, package_hash
 from lmgraft.version import installed
@@ -34,7 +35,7 @@ class Manifest:
         self.data: dict[str, Any] = {
             "recipe_name": recipe.name,
             "recipe_source": source,
-            "overrides": list(overrides),
+            "overrides": [secrets.override(line) for line in overrides],
             "status": "running",
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": 0.0,
@@ -45,7 +46,7 @@ class Manifest:
             "components": list(components(recipe)),
             "scores": [],
             "environment": environment(),
-            "recipe": dict(recipe.resolved),
+            "recipe": secrets.masked(recipe.resolved, secrets.known()),
         }
 
     def stage(self, name: str, **facts: Any) -> None:

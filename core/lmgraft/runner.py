@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from lmgraft import manifest
+from lmgraft import manifest, secrets
 from lmgraft.artifacts import Artifact
 from lmgraft.console import Console, duration
 from lmgraft.context import Context
@@ -89,7 +89,9 @@ class Runner:
         # Before anything is written: a tracker that does not load is the user's error and no run.
         lifecycle = Lifecycle(self.recipe.trackers, self.console.line)
         prepare(folder)
-        info = RunInfo(self.recipe.name, folder, self.recipe.seed, dict(self.recipe.resolved))
+        info = RunInfo(
+            self.recipe.name, folder, self.recipe.seed, secrets.masked(self.recipe.resolved, secrets.known())
+        )
         record = manifest.Manifest(
             folder,
             self.recipe,

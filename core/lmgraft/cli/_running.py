@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,11 +161,25 @@ def _next(recipe: str, folder: Path, data: Mapping[str, Any]) -> None:
         f" {duration(data['seconds'])}."
         f" The page: {folder / 'report.html'}\n"
     )
-    trained = next((name for name, stage in data["stages"].items() if stage.get("kind") == "train"), None)
+    trained = [name for name, stage in data["stages"].items() if stage.get("kind") == "train"]
     print("Next:")
     if trained:
-        print(f'  lmgraft generate {folder} "def "')
-        print(f"  lmgraft run {recipe} --multirun {trained}.optimizer.lr=1e-3,2e-3,4e-3")
-        print(f"  lmgraft explain {recipe} {trained}.optimizer.lr")
+        print(f"  lmgraft generate {folder} {shlex.quote(_prompt(data))}")
+        print(f"  lmgraft run {recipe} --multirun {trained[-1]}.optimizer.lr={_rates(data, trained[-1])}")
+        print(f"  lmgraft explain {recipe} {trained[-1]}.optimizer.lr")
     else:
         print(f"  lmgraft report {folder}\n  lmgraft run {recipe} --dry-run\n  lmgraft recipes")
+
+
+def _prompt(data: Mapping[str, Any]) -> str:
+    """What the recipe itself asks its last model, a question first where it answers those."""
+    config = data.get("recipe") or {}
+    samples = [config.get(name, {}).get("sample") or {} for name in data["stages"]]
+    asked = [text for key in ("chat", "prompts") for sample in samples for text in sample.get(key) or ()]
+    return str(asked[0]) if asked else "The "
+
+
+def _rates(data: Mapping[str, Any], stage: str) -> str:
+    """Half of the learning rate, itself and twice as much."""
+    rate = ((data.get("recipe") or {}).get(stage, {}).get("optimizer") or {}).get("lr")
+    return ",".join(f"{rate * factor:g}" for factor in (0.5, 1, 2)) if isinstance(rate, float) else "1e-3,2e-3"

@@ -68,7 +68,7 @@ def rerun(run: str, overrides: tuple[str, ...], accept_drift: bool, quiet: bool)
 
 
 def _drift(before: dict[str, Any] | Any, typed: Recipe, run: Path) -> Iterator[Problem]:
-    from lmgraft import manifest
+    from lmgraft import manifest, secrets
     from lmgraft.errors import Problem
 
     remedy = "check out what it was then, or --accept-drift to go on and have it recorded"
@@ -92,7 +92,7 @@ def _drift(before: dict[str, Any] | Any, typed: Recipe, run: Path) -> Iterator[P
                     "its package's files differ from then",
                     remedy,
                 )
-    for key in sorted(_differing(before["recipe"], dict(typed.resolved), "")):
+    for key in sorted(_differing(before["recipe"], secrets.masked(typed.resolved, secrets.known()), "")):
         if not key.startswith(("run.", "store.")):
             yield Problem(f"{run}: the recipe's {key} has changed", "its value differs from then", remedy)
 

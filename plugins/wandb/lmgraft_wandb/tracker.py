@@ -23,9 +23,9 @@ from typing import Any
 
 from lmgraft.hookspecs import hookimpl
 from lmgraft.seams.lifecycle import RunInfo
+from lmgraft.secrets import known, masked
 
 from lmgraft_wandb.plugin import Mode, WandbConfig, key
-from lmgraft_wandb.secrets import known, masked
 
 __all__ = ["STATE", "Tracker"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from lmgraft_wandb.secrets import MASK, known, masked
+from lmgraft.secrets import MASK, known, masked, override
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,19 @@ def test_what_the_environment_holds_is_hidden_anywhere() -> None:
 
 def test_a_password_in_an_address_is_hidden() -> None:
     assert masked("s3://user:pass@bucket/x", ()) == f"s3://{MASK}@bucket/x"
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("tracker.api_key=abc", f"tracker.api_key={MASK}"),
+        ("+hub.token=abc", f"+hub.token={MASK}"),
+        ("hub.token=${oc.env:HF_TOKEN}", "hub.token=${oc.env:HF_TOKEN}"),
+        ("pretrain.steps=3", "pretrain.steps=3"),
+        ("data.path=s3://me:pass@host/x", f"data.path=s3://{MASK}@host/x"),
+        ("a=key-of-the-environment", f"a={MASK}"),
+    ],
+)
+def test_overrides_are_written_down_without_secrets(line: str, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "key-of-the-environment")
+    assert override(line) == kept

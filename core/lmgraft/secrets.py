@@ -1,5 +1,6 @@
-"""Takes secrets out of a config before it leaves: values under telling names, passwords in addresses, and whatever an
-environment variable with a telling name holds (``${oc.env:HF_TOKEN}`` puts it under any name)."""
+"""Takes secrets out of a config before it is written down or leaves: values under telling names, passwords in
+addresses, and whatever an environment variable with a telling name holds (``${oc.env:HF_TOKEN}`` puts it under any
+name)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["MASK", "known", "masked"]
+__all__ = ["MASK", "known", "masked", "override"]
 
 MASK = "***"
 
@@ -49,3 +50,11 @@ def masked(value: Any, secrets: Iterable[str]) -> Any:
     for secret in secrets:
         value = value.replace(secret, MASK)
     return _ADDRESS.sub(rf"\g<scheme>{MASK}@", value)
+
+
+def override(line: str) -> str:
+    """``KEY=VALUE`` as it may be written down; what refers to the environment (``${oc.env:NAME}``) is no secret."""
+    key, equals, value = line.partition("=")
+    if equals and telling(key.lstrip("+~").rpartition(".")[2]) and not value.startswith("${"):
+        return f"{key}={MASK}"
+    return str(masked(line, known()))
