@@ -48,7 +48,7 @@ def single(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:
     data = runner.run(folder)
     console.line()
     score_table(console, data)
-    _samples(folder)
+    _samples(folder, data)
     _next(recipe, folder, data)
     return 0
 
@@ -145,13 +145,17 @@ def score_table(console: Console, data: Mapping[str, Any]) -> None:
         console.table("Scores", ("model", "evaluator", "score", "value", "unit"), rows, right=(3,))
 
 
-def _samples(folder: Path) -> None:
+def _samples(folder: Path, data: Mapping[str, Any]) -> None:
     from lmgraft.artifacts import scores
 
+    settings = [(data.get("recipe") or {}).get(name, {}).get("sample") or {} for name in data["stages"]]
+    questions = {text for sample in settings for text in sample.get("chat") or ()}
     for place in sorted((folder / "stages").iterdir()):
         for sample in scores.read_samples(place) if (place / "samples.json").is_file() else []:
-            print(f"Sample of {sample['stage']} after {sample['prompt']!r}:")
-            print("  " + (sample["prompt"] + sample["text"]).strip().replace("\n", "\n  ") + "\n")
+            asked = sample["prompt"] in questions
+            print(f"Sample of {sample['stage']} {'asked' if asked else 'after'} {sample['prompt']!r}:")
+            text = sample["text"] if asked else sample["prompt"] + sample["text"]
+            print("  " + text.strip().replace("\n", "\n  ") + "\n")
 
 
 def _next(recipe: str, folder: Path, data: Mapping[str, Any]) -> None:
