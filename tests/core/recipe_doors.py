@@ -2,7 +2,7 @@
 
 ``@MARKER@`` stands for a file that only the attacker's code would create, ``@OUTSIDE@`` for a folder that is none of a
 recipe's business (it holds ``evil.yaml`` and ``precious/``), ``@DOCS@`` for a folder with a little text. The
-environment variable ``LMGRAFT_TEST_SECRET`` holds a secret.
+environment variable ``LMGRAFT_TEST_WORD`` holds a secret.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ QUOTED, TAGGED, ESCAPED, FACTORY, CLASS = (
 EVIL_RUN = "dir: '@OUTSIDE@/run'\n"
 CALLBACKS = f"a: {CALL}\n"
 #: Without a key that is refused by itself: the package alone must be the reason.
-JOB = "chdir: true\nenv_copy: [LMGRAFT_TEST_SECRET]\n"
+JOB = "chdir: true\nenv_copy: [LMGRAFT_TEST_WORD]\n"
 INTO_JOB = f"# @package %s\n{JOB}"
 
 HYDRA = [
@@ -36,12 +36,12 @@ HYDRA = [
     hydra("sweep.subdir", "{sweep: {subdir: '../../../../../outside/run'}}"),
     hydra("output_subdir", "{output_subdir: '@OUTSIDE@/run'}"),
     hydra("job.env_set", "{job: {env_set: {PYTHONSTARTUP: evil.py}}}"),
-    hydra("job.env_copy", "{job: {env_copy: [LMGRAFT_TEST_SECRET]}}"),
+    hydra("job.env_copy", "{job: {env_copy: [LMGRAFT_TEST_WORD]}}"),
     hydra("job.chdir", "{job: {chdir: true}}"),
     hydra("job.name", "{job: {name: ../../evil}}"),
     hydra("mode", "{mode: MULTIRUN}"),
     hydra("verbose", "{verbose: true}"),
-    hydra("help", "{help: {template: '$LMGRAFT_TEST_SECRET'}}"),
+    hydra("help", "{help: {template: '$LMGRAFT_TEST_WORD'}}"),
     hydra("hydra_help", "{hydra_help: {template: x}}"),
     hydra("runtime", "{runtime: {cwd: /}}"),
     hydra("overrides", "{overrides: {task: ['run.dir=@OUTSIDE@/run']}}"),
@@ -202,8 +202,8 @@ PATHS = [
     one("defaults: a launcher by references of choices", "", before=("optional a: .",),
         after=("override hydra/launcher: ${a}${a}/${a}${a}/outside/evil",)),
     entry("a reference to a choice", "'${local}'", local__x="b: 1\n"),
-    entry("a resolver", "'local: ${oc.env:LMGRAFT_TEST_SECRET}'", local__x="b: 1\n"),
-    entry("a resolver as an entry", "'${oc.env:LMGRAFT_TEST_SECRET}'"),
+    entry("a resolver", "'local: ${oc.env:LMGRAFT_TEST_WORD}'", local__x="b: 1\n"),
+    entry("a resolver as an entry", "'${oc.env:LMGRAFT_TEST_WORD}'"),
     Door("a link out of the folder", {"recipe.yaml": recipe(before=("leak",))}, "no config leak",
          links={"leak.yaml": "@OUTSIDE@/evil.yaml"}),
     Door("a linked folder", {"recipe.yaml": recipe(before=("local: evil",))}, "no config local/evil",

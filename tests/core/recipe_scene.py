@@ -77,7 +77,7 @@ def make_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     (scene.outside / "evil.yaml").write_bytes(scene.fill(f"# @package hydra.callbacks\na: {CALL}\n"))
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.txt").write_text("A little text.\n" * 20)
-    monkeypatch.setenv("LMGRAFT_TEST_SECRET", SECRET)
+    monkeypatch.setenv("LMGRAFT_TEST_WORD", SECRET)
     monkeypatch.setenv("LMGRAFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(scene.stranger.parent)
     return scene

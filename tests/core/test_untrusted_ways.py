@@ -164,7 +164,7 @@ def test_modules_beside_the_recipe_are_not_imported_by_python_m(scene: Scene) ->
 
 def test_text_glued_to_a_resolver_is_not_resolved(scene: Scene) -> None:
     """Pieces that spell a resolver once they are put together stay text, however often they are resolved."""
-    glued = 'data: {a: "$", b: "{oc.env:LMGRAFT_TEST_SECRET}", c: "${.a}${.b}", d: "${.c}"}'
+    glued = 'data: {a: "$", b: "{oc.env:LMGRAFT_TEST_WORD}", c: "${.a}${.b}", d: "${.c}"}'
     file = scene.stranger / "recipe.yaml"
     body = f"{glued}\ncorpus:\n  sources: {{files: {{path: '@DOCS@', text: '${{data.d}}'}}}}"
     file.write_bytes(scene.fill(recipe(body)))
@@ -175,7 +175,7 @@ def test_text_glued_to_a_resolver_is_not_resolved(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["${oc.env:LMGRAFT_TEST_SECRET}", "..", "[bold]"],
+    ["${oc.env:LMGRAFT_TEST_WORD}", "..", "[bold]"],
 )
 def test_names_of_recipe_files_are_only_names(name: str, scene: Scene) -> None:
     file = scene.stranger / f"{name}.yaml"
@@ -196,7 +196,7 @@ def test_run_directory_of_a_stranger(scene: Scene) -> None:
     given = scene.stranger / "given"
     assert scene.run("run", str(file), f"run.dir={given}")[0] == 0
     data = json.loads((given / "run.json").read_text())
-    for line in ("corpus.sources.files.text=${oc.env:LMGRAFT_TEST_SECRET}", f"store.dir={scene.outside}/store"):
+    for line in ("corpus.sources.files.text=${oc.env:LMGRAFT_TEST_WORD}", f"store.dir={scene.outside}/store"):
         (given / "run.json").write_text(json.dumps({**data, "overrides": [line]}))
         code, said = scene.run("rerun", str(given), "--accept-drift")
         assert not [*scene.harm()]
@@ -214,7 +214,7 @@ def test_the_scene_shows_harm(scene: Scene) -> None:
     file.write_bytes(scene.fill(recipe()))
     lines = [
         "+hydra.callbacks.a={_target_:logging.FileHandler,filename:" + str(scene.marker) + "}",
-        "corpus.sources.files.text=${oc.env:LMGRAFT_TEST_SECRET}",
+        "corpus.sources.files.text=${oc.env:LMGRAFT_TEST_WORD}",
         f"store.dir={scene.outside}/store",
         "seed=1",
     ]
@@ -222,7 +222,21 @@ def test_the_scene_shows_harm(scene: Scene) -> None:
     assert code == 0
     harms = [*scene.harm()]
     assert harms[:2] == ["code ran", "the outside was changed"]
+    # Under a name that tells of no secret: what is under one that does is masked (test_secrets.py).
     assert any("the secret stands in" in harm for harm in harms)
+
+
+def test_what_is_under_a_telling_name_is_masked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCENE_API_TOKEN", SECRET)
+    file = scene.stranger / "recipe.yaml"
+    file.write_bytes(scene.fill(recipe()))
+    run = scene.outside.parent / "masked"
+    code, _ = scene.run("run", str(file), "corpus.sources.files.text=${oc.env:SCENE_API_TOKEN}", f"run.dir={run}")
+    assert code == 0
+    for name in ("run.json", "report.html"):
+        text = (run / name).read_text()
+        assert SECRET not in text
+        assert "***" in text
 
 
 @pytest.mark.parametrize(
