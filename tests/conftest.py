@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,28 +12,11 @@ HERE = Path(__file__).parent
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
+from shared_fixtures import cli, data  # noqa: E402
 from tiny_recipe import write_recipe  # noqa: E402
 from warm_cli import WarmCli  # noqa: E402
 
-
-@pytest.fixture(scope="session")
-def data() -> Path:
-    """The folder of real data, read in place; a test that asks for it is skipped where there is none."""
-    named = os.environ.get("LMGRAFT_TEST_DATA")
-    if not named:
-        pytest.skip("LMGRAFT_TEST_DATA names no folder of real data")
-    folder = Path(named)
-    assert folder.is_dir(), f"LMGRAFT_TEST_DATA={named} is no folder"
-    return folder
-
-
-@pytest.fixture(scope="session")
-def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCli]:
-    if sys.platform != "linux":
-        pytest.skip("forks a parent that has imported torch, which is safe on Linux only")
-    warm = WarmCli(tmp_path_factory.mktemp("cli"))
-    yield warm
-    warm.close()
+__all__ = ["cli", "data", "finished"]
 
 
 @pytest.fixture(scope="session")

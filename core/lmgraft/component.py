@@ -6,7 +6,7 @@ This module is all that a plugin's light module needs to import; it imports noth
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -96,6 +96,10 @@ class StageConfig(ComponentConfig):
 
     kind: str = ""
     """The kind of stage, filled in when the recipe is composed."""
+
+    def idle(self, parts: Mapping[str, ComponentConfig]) -> frozenset[str]:
+        """Of ``parts`` (slot, as ``sources.files`` -> settings) those that will not be used, and so offer nothing."""
+        return frozenset()
 
 
 def execution(default: Any = dataclasses.MISSING, *, default_factory: Any = dataclasses.MISSING) -> Any:

@@ -349,9 +349,9 @@ class _Reader:
         offered: set[str] = set()
         for other in near:
             offered |= other.config.provides()
-            idle = _idle(other)
+            idle = other.config.idle({part.slot: part.config for part in other.parts})
             for part in other.parts:
-                offered |= part.config.provides() if part.path not in idle else frozenset()
+                offered |= part.config.provides() if part.slot not in idle else frozenset()
         for where, config in [(stage.name, stage.config), *((part.path, part.config) for part in stage.parts)]:
             for need in sorted(config.needs() - offered):
                 places, said = ", ".join(other.name for other in near), ", ".join(sorted(offered)) or "nothing"
@@ -362,22 +362,6 @@ class _Reader:
                     cause,
                     f"choose parts that go together; lmgraft plugins show {named}",
                 )
-
-
-def _idle(stage: StageNode) -> set[str]:
-    """The paths of sources that will not be read: the fallback beside others that are ready, or else these."""
-    names = set(getattr(stage.config, "fallback", ()))
-    sources = [part for part in stage.parts if part.seam == "data_source"]
-    if not names or not sources:
-        return set()
-    rest = [part for part in sources if part.path.rpartition(".")[2] not in names]
-    ready = any(_ready(part.config) for part in rest)
-    return {part.path for part in sources if (part not in rest) == ready or (part in rest and not _ready(part.config))}
-
-
-def _ready(config: ComponentConfig) -> bool:
-    tell = getattr(config, "ready", None)
-    return bool(tell()) if callable(tell) else True
 
 
 def read(cfg: DictConfig, name: str) -> Recipe:
@@ -393,7 +377,8 @@ def read(cfg: DictConfig, name: str) -> Recipe:
     if not reader.problems:
         reader.unused(names)
     if reader.problems:
-        raise UserError(reader.problems)
+        # A layout that serves every stage lacks the same package in each of them.
+        raise UserError(list(dict.fromkeys(reader.problems)))
     recipe = Recipe(
         name=name,
         stages=tuple(stage for stage in stages if stage is not None),

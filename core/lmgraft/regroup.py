@@ -69,7 +69,8 @@ def _missing(match: re.Match[str], ref: RecipeRef, overrides: Sequence[str]) -> 
         return Problem(f"there is no group {group!r} ({where})", f"groups are {', '.join(_GROUPS)}", guess)
     options = _beside(group, ref)
     cause = "no installed config and no file beside the recipe has that name"
-    close = table.close(name, options) or "check its spelling; conf/ and the recipe's folder are searched"
+    otherwise = "check its spelling; conf/ and the recipe's folder are searched"
+    close = table.close(name, options) or (f"choose one of {', '.join(sorted(options))}" if options else otherwise)
     return Problem(f"there is no config {path} ({where})", cause, close)
 
 

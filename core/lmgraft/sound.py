@@ -100,6 +100,11 @@ def _problem(key: str, leaves: Mapping[str, Node], error: Exception) -> Problem:
         names = ", ".join(sorted(_targets(node))) or shown
         return Problem(f"{key}={shown} has no value", f"{names} is not set", f"{names}=VALUE")
     if isinstance(error, InterpolationValidationError):
+        choices = [member.name for member in getattr(node, "enum_type", None) or ()]
+        if choices:
+            names = ", ".join(sorted(_targets(node))) or shown
+            remedy = f"{names}=NAME, one of {', '.join(choices)}"
+            return Problem(f"{key}={shown} does not fit", f"{names} is none of what it takes", remedy)
         wanted = _TYPES.get(type(node).__name__, "")
         cause = f"what it refers to is no {wanted}" if wanted else "what it refers to is of another type"
         return Problem(f"{key}={shown} does not fit", cause, f"{key}=VALUE, or refer to {a(wanted or 'value')}")

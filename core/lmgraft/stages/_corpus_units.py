@@ -11,6 +11,7 @@ from pathlib import Path
 from lmgraft.errors import Fault, Problem, UserError
 from lmgraft.seams.data_source import Unit
 from lmgraft.seams.stage import StageContext
+from lmgraft.stages.plugin import CorpusStage
 
 __all__ = ["Read", "active_sources", "cut", "inputs_digest", "source_digest", "unit_size"]
 
@@ -28,18 +29,15 @@ class Read:
     size: int
 
 
-def active_sources(context: StageContext, names: Sequence[str], fallback: Sequence[str]) -> list[str]:
-    """The sources to read: those that are ready and no fallback; else the fallback ones; else a :class:`UserError`."""
-    ready = [name for name in names if context.component(f"sources.{name}")[1].ready()]
-    chosen = [name for name in ready if name not in fallback]
+def active_sources(context: StageContext, config: CorpusStage) -> list[str]:
+    """The sources to read, and a note where they are the fallback; a :class:`UserError` where there are none."""
+    names = list(config.sources)
+    chosen = config.reading([name for name in names if context.component(f"sources.{name}")[1].ready()])
     if chosen:
+        idle = [name for name in names if name not in config.fallback]
+        if idle and chosen[0] in config.fallback:
+            context.note(f"{context.name}: {', '.join(idle)} not set; reading {', '.join(chosen)}")
         return chosen
-    spare = [name for name in ready if name in fallback]
-    if spare:
-        idle = [name for name in names if name not in fallback]
-        if idle:
-            context.note(f"{context.name}: {', '.join(idle)} not set; reading {', '.join(spare)}")
-        return spare
     if not names:
         fact, cause = f"{context.name} has no source", "its sources are an empty list"
         raise UserError(Problem(fact, cause, f"data_source@{context.name}.sources=[files]"))

@@ -89,7 +89,7 @@ class Corpus:
     def _listed(self, context: StageContext) -> dict[str, list[Unit]]:
         """Active source -> its units. Listed once: the key and the work must speak of the same."""
         if self._units is None:
-            names = active_sources(context, list(self._config.sources), self._config.fallback)
+            names = active_sources(context, self._config)
             self._units = {name: context.part(f"sources.{name}").units() for name in names}
             for name, units in self._units.items():
                 if not units:

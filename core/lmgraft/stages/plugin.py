@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lmgraft.component import MISSING, Component, StageConfig, execution, from_stage, slot, slots
+from lmgraft.component import MISSING, Component, ComponentConfig, StageConfig, execution, from_stage, slot, slots
 from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
 from lmgraft.stages import _shapes
@@ -79,6 +79,16 @@ class CorpusStage(StageConfig):
         for name in self.fallback:
             if name not in self.sources:
                 yield f"fallback names {name!r}, which is not among the sources ({', '.join(self.sources)})"
+
+    def idle(self, parts: Mapping[str, ComponentConfig]) -> frozenset[str]:
+        """The fallback beside sources that are ready, or else these; none where there is nothing to read at all."""
+        sources = {slot.partition(".")[2]: part for slot, part in parts.items() if slot.startswith("sources.")}
+        chosen = self.reading([name for name, part in sources.items() if part.ready()])
+        return frozenset(f"sources.{name}" for name in sources if chosen and name not in chosen)
+
+    def reading(self, ready: Sequence[str]) -> list[str]:
+        """Of the sources that are ready those that are read: the ones that are no fallback, or else the fallback."""
+        return [name for name in ready if name not in self.fallback] or list(ready)
 
 
 @dataclass

@@ -266,7 +266,7 @@ def test_several_models_are_scored_in_order(run: Run, corpus: Artifact, model: A
 def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_asked(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"prompt 2 is \d+ tokens long(.|\n)*context of pretrain's model is 32"):
         run(sample=Sample(prompts=["short", TEXTS[0] * 5]))
-    assert not (tmp_path / "stage/work/pretrain").exists()
+    assert not (tmp_path / "stage" / "work" / "pretrain").exists()
 
 
 def test_an_evaluator_without_a_corpus_says_what_to_set(run: Run, model: Artifact) -> None:

@@ -61,3 +61,14 @@ def test_a_source_that_is_not_read_offers_nothing(tmp_path: Path) -> None:
     (tmp_path / "chats.jsonl").write_text('{"conversations": []}\n')
     found = problems(f"pairs.path={tmp_path / 'chats.jsonl'}", "pairs.rows=sharegpt")
     assert any("dpo needs columns:chosen" in problem.fact for problem in found), found
+
+
+def test_a_choice_that_is_referred_to_lists_what_there_is() -> None:
+    (problem,) = problems("instructions.rows=foo")
+    assert problem.remedy == "instructions.rows=NAME, one of text, messages, alpaca, sharegpt, pairs, hh"
+
+
+def test_a_size_that_is_not_there_lists_those_that_are() -> None:
+    with pytest.raises(UserError) as caught:
+        compose.compose(compose.resolve("solar"), ["size=huge"])
+    assert caught.value.problems[0].remedy == "choose one of 7b, tiny"
