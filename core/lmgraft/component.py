@@ -52,6 +52,9 @@ class Component(Generic[T]):
     """PEP 508 requirements beyond the distribution's own; checked before the target is imported."""
     revision: int = 1
     """Raise it when the same config gives other results: it is part of the action key."""
+    variants: tuple[str, ...] = ()
+    """The YAML variants that come with it, ``conf/SEAM/NAME/VARIANT.yaml`` in its package. Said here so that a wheel
+    that was built without them is found out."""
 
 
 @dataclass
