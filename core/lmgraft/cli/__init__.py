@@ -18,7 +18,7 @@ COMMANDS = {
     "run": ("lmgraft.cli.run", "run", "Compose, check and run a recipe."),
     "explain": ("lmgraft.cli.explain", "explain", "Where a value comes from and which plugin owns it."),
     "recipes": ("lmgraft.cli.recipes", "recipes", "The installed recipes."),
-    "plugins": ("lmgraft.cli.plugins", "plugins", "The installed parts: list, show, why."),
+    "plugins": ("lmgraft.cli.plugins", "plugins", "The installed parts: list, show, why, check."),
     "new": ("lmgraft.cli.new", "new", "Scaffold a recipe."),
     "generate": ("lmgraft.cli.generate", "generate", "Text from a model folder or a run."),
     "merge": ("lmgraft.cli.merge", "merge", "One model of one or several model folders."),

@@ -1,4 +1,4 @@
-"""``lmgraft plugins``: list (metadata only), show (imports one light module), why (imports under guard)."""
+"""``lmgraft plugins``: list (metadata only), show (imports one light module), why and check (import under guard)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from lmgraft import table
+from lmgraft.cli._check import check
 from lmgraft.errors import Problem, UserError
 from lmgraft.table import Row
 
@@ -23,7 +24,8 @@ Examples:
   lmgraft plugins list
   lmgraft plugins list --seam filter
   lmgraft plugins show llama
-  lmgraft plugins why lmgraft-my-dpo""",
+  lmgraft plugins why my-dpo
+  lmgraft plugins check my-dpo""",
 )
 @click.pass_context
 def plugins(ctx: click.Context) -> None:
@@ -167,3 +169,6 @@ def why(distribution: str) -> int:
             print(f"  because: {cause}\n  try: {remedy}")
     print(f"{row.distribution} {row.version}: {_count(rows)}, {bad} not usable")
     return 0
+
+
+plugins.add_command(check)

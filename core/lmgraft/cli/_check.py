@@ -1,0 +1,107 @@
+"""``lmgraft plugins check``: the conformance kit against an installed distribution."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from lmgraft import table
+from lmgraft.errors import EXIT_USER, Problem, UserError
+from lmgraft.table import Row
+
+if TYPE_CHECKING:
+    from lmgraft.testing.running import Result
+
+__all__ = ["check"]
+
+_MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
+
+
+@click.command(
+    "check",
+    epilog="""\b
+Examples:
+  lmgraft plugins check my-dpo
+  lmgraft plugins check my-dpo --part my_dpo --only causality
+  lmgraft plugins check my-dpo --json > report.json
+
+Suites of the distribution's own are found under the entry-point group lmgraft.testing; a part without one is checked
+with its default settings. Exit code 2 where a check fails.""",
+)
+@click.argument("distribution")
+@click.option("--part", help="Only the part of this name.")
+@click.option("--only", help="Only checks whose name holds this word.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a check.")
+def check(distribution: str, part: str | None, only: str | None, as_json: bool) -> int:
+    """Holds every part of an installed distribution to its seam's contract."""
+    rows = _rows(distribution, part)
+    found: list[Result] = []
+    for result in _results(rows, only, quiet=as_json):
+        found.append(result)
+    if only and not found:
+        cause = "the checks' names are printed without --only"
+        raise UserError(Problem(f"no check of {distribution} has {only!r} in its name", cause, "leave --only out"))
+    if as_json:
+        print(json.dumps([asdict(result) for result in found], indent=2))
+    else:
+        print(_conclusion(rows, found))
+    return EXIT_USER if any(result.state == "failed" for result in found) else 0
+
+
+def _rows(distribution: str, part: str | None) -> list[Row]:
+    rows = [row for row in table.rows() if table.canonical(row.distribution) == table.canonical(distribution)]
+    if not rows:
+        names = sorted({row.distribution for row in table.rows()})
+        cause = f"distributions with parts: {', '.join(names)}"
+        remedy = (
+            table.close(distribution, names) or f"pip install {distribution}, and name the distribution, not a file"
+        )
+        raise UserError(Problem(f"{distribution} brings no part", cause, remedy))
+    chosen = [row for row in rows if part in (None, row.name)]
+    if not chosen:
+        names = sorted({row.name for row in rows})
+        cause = f"its parts are {', '.join(names)}"
+        raise UserError(
+            Problem(f"{distribution} has no part {part!r}", cause, table.close(str(part), names) or "one of these")
+        )
+    return chosen
+
+
+def _results(rows: list[Row], only: str | None, *, quiet: bool) -> Iterator[Result]:
+    from lmgraft.testing import running
+
+    own = running.suites_of(rows[0].distribution)
+    for row in rows:
+        suite = running.suite_for(row, own)
+        if not quiet:
+            print(
+                f"{row.seam} {row.name}, by {suite.__name__ if suite in own else 'the bare suite of its seam'}",
+                flush=True,
+            )
+        for result in running.run(suite, only=only or ""):
+            if not quiet:
+                _show(result, getattr(suite, result.check).__doc__ or "")
+            yield result
+
+
+def _show(result: Result, doc: str) -> None:
+    words = " ".join(doc.split()).partition(". ")[0]
+    name = result.check.removeprefix("test_").replace("_", " ")
+    print(f"  {_MARKS[result.state]:<7}{name}: {result.reason or words}", flush=True)
+    if result.state == "failed":
+        lines = str(Problem(result.fact, result.cause, result.remedy)).splitlines()
+        print("\n".join(f"         {line}" for line in lines), flush=True)
+
+
+def _conclusion(rows: list[Row], found: list[Result]) -> str:
+    count = {state: sum(result.state == state for result in found) for state in _MARKS}
+    seconds = sum(result.seconds for result in found)
+    parts = f"{len(rows)} part{'' if len(rows) == 1 else 's'}"
+    return (
+        f"{rows[0].distribution} {rows[0].version}: {parts}, {count['passed']} checks passed, "
+        f"{count['failed']} failed, {count['skipped']} do not apply, {seconds:.0f} s"
+    )

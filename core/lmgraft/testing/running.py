@@ -1,0 +1,136 @@
+"""Runs suites without pytest: what ``lmgraft plugins check`` prints."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from lmgraft import table, testing
+from lmgraft.errors import Problem, UserError
+from lmgraft.table import Row
+from lmgraft.testing.outcome import Nonconforming, NotApplicable
+from lmgraft.testing.suite import Suite
+
+__all__ = ["FIRST", "Result", "checks_of", "run", "suite_for", "suites_of"]
+
+#: A part that fails here can be held to nothing else.
+FIRST = "test_entry_point"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one check of one part ended."""
+
+    seam: str
+    part: str
+    check: str
+    state: str
+    """``passed``, ``failed`` or ``skipped``."""
+    fact: str = ""
+    cause: str = ""
+    remedy: str = ""
+    reason: str = ""
+    """Of a check that was skipped: why."""
+    seconds: float = 0.0
+
+
+def suites_of(distribution: str) -> list[type[Suite]]:
+    """The suites in the modules that a distribution names under ``lmgraft.testing``.
+
+    Raises :class:`UserError` where such a module cannot be imported.
+    """
+    found: list[type[Suite]] = []
+    points = metadata.distribution(distribution).entry_points.select(group="lmgraft.testing")
+    for module in dict.fromkeys(point.value for point in points):
+        try:
+            content = vars(importlib.import_module(module))
+        except Exception as error:
+            cause = f"importing it raised {type(error).__name__}: {error}"
+            remedy = f"mend {module}; it must not need pytest, which is not installed where a wheel is checked"
+            raise UserError(
+                Problem(f"the suites of {distribution} in {module} cannot be read", cause, remedy)
+            ) from error
+        found += [
+            item
+            for item in content.values()
+            if inspect.isclass(item) and issubclass(item, Suite) and item.component and item.__module__ == module
+        ]
+    return found
+
+
+def suite_for(row: Row, own: Sequence[type[Suite]]) -> type[Suite]:
+    """The distribution's own suite of a part, or the seam's bare one."""
+    for suite in own:
+        if (suite.seam, suite.component) == (row.seam, row.name):
+            return suite
+    base: type[Suite] = getattr(testing, testing.SUITES[row.seam])
+    return type(f"Test_{row.name}", (base,), {"component": row.name})
+
+
+def checks_of(suite: type[Suite]) -> list[str]:
+    """The names of a suite's checks, the one that all others rest on first."""
+    names = [name for kind in reversed(suite.__mro__) for name in vars(kind) if name.startswith("test_")]
+    wanted = [name for name in dict.fromkeys(names) if callable(getattr(suite, name))]
+    return sorted(wanted, key=lambda name: name != FIRST)
+
+
+def run(suite: type[Suite], only: str = "") -> Iterator[Result]:
+    """One result a check (with ``only``, of those whose name holds it); where the part cannot be loaded, the others are
+    skipped."""
+    unusable = False
+    wanted = only.replace(" ", "_")
+    for name in checks_of(suite):
+        if wanted not in name:
+            continue
+        if unusable:
+            reason = "the part cannot be loaded"
+            yield Result(suite.seam, suite.component, name, "skipped", reason=reason)
+            continue
+        result = _one(suite, name)
+        unusable = name == FIRST and result.state == "failed"
+        yield result
+
+
+def _one(suite: type[Suite], name: str) -> Result:
+    start = time.perf_counter()
+    state, problem, reason = "passed", Problem("", "", ""), ""
+    try:
+        subject = suite()
+        subject.setup_method()
+        try:
+            getattr(subject, name)()
+        finally:
+            subject.teardown_method()
+    except NotApplicable as skipped:
+        state, reason = "skipped", str(skipped)
+    except Nonconforming as error:
+        state, problem = "failed", error.problem
+    except UserError as error:
+        state, problem = "failed", error.problems[0]
+    except Exception as error:
+        state, problem = "failed", _raised(suite, name, error)
+    seconds = time.perf_counter() - start
+    return Result(
+        suite.seam, suite.component, name, state, problem.fact, problem.cause, problem.remedy, reason, seconds
+    )
+
+
+def _raised(suite: type[Suite], check: str, error: Exception) -> Problem:
+    """What a part raised in the middle of a check, with the line of its own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    rows = table.select(suite.seam, suite.component)
+    place = table.location(rows[0]) if rows else None
+    own = [frame for frame in frames if place and Path(frame.filename).is_relative_to(place)]
+    last = (own or frames)[-1]
+    doing = check.removeprefix("test_").replace("_", " ")
+    return Problem(
+        f"{suite.seam} {suite.component} raised {type(error).__name__} in the check of {doing}",
+        str(error) or f"{type(error).__name__} without a message",
+        f"look at {last.filename}, line {last.lineno}: {last.line}",
+    )
