@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -39,50 +40,58 @@ with its default settings. Exit code 2 where a check fails.""",
 def check(distribution: str, part: str | None, only: str | None, as_json: bool) -> int:
     """Holds every part of an installed distribution to its seam's contract."""
     rows = _rows(distribution, part)
-    found: list[Result] = []
-    for result in _results(rows, only, quiet=as_json):
-        found.append(result)
+    name, recipes = rows[0].distribution if rows else distribution, not part and _ships_recipes(distribution)
+    if not rows and not recipes:
+        raise _brings_nothing(distribution)
+    found = list(_results(name, rows, recipes, only or "", quiet=as_json))
     if only and not found:
         cause = "the checks' names are printed without --only"
         raise UserError(Problem(f"no check of {distribution} has {only!r} in its name", cause, "leave --only out"))
     if as_json:
         print(json.dumps([asdict(result) for result in found], indent=2))
     else:
-        print(_conclusion(rows, found))
+        print(_conclusion(name, rows, found))
     return EXIT_USER if any(result.state == "failed" for result in found) else 0
 
 
 def _rows(distribution: str, part: str | None) -> list[Row]:
     rows = [row for row in table.rows() if table.canonical(row.distribution) == table.canonical(distribution)]
-    if not rows:
-        names = sorted({row.distribution for row in table.rows()})
-        cause = f"distributions with parts: {', '.join(names)}"
-        remedy = (
-            table.close(distribution, names) or f"pip install {distribution}, and name the distribution, not a file"
-        )
-        raise UserError(Problem(f"{distribution} brings no part", cause, remedy))
     chosen = [row for row in rows if part in (None, row.name)]
-    if not chosen:
+    if rows and not chosen:
         names = sorted({row.name for row in rows})
-        cause = f"its parts are {', '.join(names)}"
-        raise UserError(
-            Problem(f"{distribution} has no part {part!r}", cause, table.close(str(part), names) or "one of these")
-        )
+        remedy = table.close(str(part), names) or "one of these"
+        raise UserError(Problem(f"{distribution} has no part {part!r}", f"its parts are {', '.join(names)}", remedy))
     return chosen
 
 
-def _results(rows: list[Row], only: str | None, *, quiet: bool) -> Iterator[Result]:
+def _ships_recipes(distribution: str) -> bool:
+    from importlib import metadata
+
+    try:
+        return bool(metadata.distribution(distribution).entry_points.select(group="lmgraft.recipes"))
+    except (metadata.PackageNotFoundError, ValueError):
+        return False
+
+
+def _brings_nothing(distribution: str) -> UserError:
+    names = sorted({row.distribution for row in table.rows()})
+    remedy = table.close(distribution, names) or f"pip install {distribution}, and name the distribution, not a file"
+    return UserError(Problem(f"{distribution} brings no part", f"distributions with parts: {', '.join(names)}", remedy))
+
+
+def _results(distribution: str, rows: list[Row], recipes: bool, only: str, *, quiet: bool) -> Iterator[Result]:
     from lmgraft.testing import running
 
-    own = running.suites_of(rows[0].distribution)
-    for row in rows:
-        suite = running.suite_for(row, own)
+    own = running.suites_of(distribution)
+    makers = [partial(running.suite_for, row, own) for row in rows]
+    if recipes:
+        makers.append(partial(running.recipes_of, distribution))
+    for make in makers:
+        suite = make()  # one at a time: a seam's suite imports what it needs
         if not quiet:
-            print(
-                f"{row.seam} {row.name}, by {suite.__name__ if suite in own else 'the bare suite of its seam'}",
-                flush=True,
-            )
-        for result in running.run(suite, only=only or ""):
+            by = suite.__name__ if suite in own else "the bare suite"
+            print(f"{suite.seam} {suite.component}, by {by}", flush=True)
+        for result in running.run(suite, only):
             if not quiet:
                 _show(result, getattr(suite, result.check).__doc__ or "")
             yield result
@@ -97,11 +106,14 @@ def _show(result: Result, doc: str) -> None:
         print("\n".join(f"         {line}" for line in lines), flush=True)
 
 
-def _conclusion(rows: list[Row], found: list[Result]) -> str:
+def _conclusion(distribution: str, rows: list[Row], found: list[Result]) -> str:
+    from importlib import metadata
+
     count = {state: sum(result.state == state for result in found) for state in _MARKS}
     seconds = sum(result.seconds for result in found)
     parts = f"{len(rows)} part{'' if len(rows) == 1 else 's'}"
+    version = metadata.version(distribution)
     return (
-        f"{rows[0].distribution} {rows[0].version}: {parts}, {count['passed']} checks passed, "
+        f"{distribution} {version}: {parts}, {count['passed']} checks passed, "
         f"{count['failed']} failed, {count['skipped']} do not apply, {seconds:.0f} s"
     )

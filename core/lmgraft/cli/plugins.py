@@ -39,7 +39,7 @@ def plugins(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(seam: str | None = None, as_json: bool = False) -> None:
     """Lists every part from metadata; imports none of them."""
-    rows = [row for row in table.rows() if seam in (None, row.seam)]
+    rows = [row for row in table.listed() if seam in (None, row.seam)]
     if seam is not None and not rows:
         _unknown_seam(seam)
     if as_json:
@@ -58,7 +58,9 @@ def list_(seam: str | None = None, as_json: bool = False) -> None:
 
 
 def _count(rows: Sequence[Row]) -> str:
-    return f"{len(rows)} part{'' if len(rows) == 1 else 's'}"
+    """Of parts: a distribution that cannot be read is a row too, and none."""
+    parts = sum(bool(row.seam) for row in rows)
+    return f"{parts} part{'' if parts == 1 else 's'}"
 
 
 def _unknown_seam(seam: str) -> None:
@@ -85,6 +87,7 @@ def show(name: str, seam: str | None) -> None:
 
     found = [row for row in table.rows() if row.name == name and seam in (None, row.seam)]
     if not found:
+        _refuse_fault(name)
         names = sorted({row.name for row in table.rows()})
         raise UserError(
             Problem(
@@ -104,6 +107,14 @@ def show(name: str, seam: str | None) -> None:
             print(f"  requires  {', '.join(component.requires)}")
         print(f"  use it    {_usage(row.seam, row.name)}\n")
         _settings(component.config)
+
+
+def _refuse_fault(name: str) -> None:
+    """A name that stands in a group which is no seam's is promised, and yet no part."""
+    for row in table.faults():
+        if name and row.name == name:
+            fact = f"{name!r} of {row.distribution} {row.version} is no part"
+            raise UserError(Problem(fact, row.reason, row.remedy))
 
 
 def _usage(seam: str, name: str) -> str:
@@ -143,15 +154,27 @@ def _type(annotation: Any) -> str:
     return str(annotation).replace("typing.", "") if not isinstance(annotation, type) else annotation.__name__
 
 
+def _explain(row: Row) -> bool:
+    """Prints a row's state after trying it, with what is wrong or deprecated; whether it can be used."""
+    from lmgraft.registry import registry
+
+    state, cause, remedy = registry().state(row)
+    print(f"{row.seam} {row.name}: {state}" if row.seam else f"{row.distribution}: {state}")
+    if state != "ok":
+        print(f"  because: {cause}\n  try: {remedy}")
+        return False
+    for note in registry().notes(row):
+        print(f"  note: {note}")
+    return True
+
+
 @plugins.command("why")
 @click.argument("distribution")
 def why(distribution: str) -> int:
     """Tries every part of a distribution and says why one does not work."""
-    from lmgraft.registry import registry
-
-    rows = [row for row in table.rows() if table.canonical(row.distribution) == table.canonical(distribution)]
+    rows = [row for row in table.listed() if table.canonical(row.distribution) == table.canonical(distribution)]
     if not rows:
-        names = sorted({row.distribution for row in table.rows()})
+        names = sorted({row.distribution for row in table.listed()})
         cause = f"distributions with parts: {', '.join(names)}"
         raise UserError(
             Problem(
@@ -160,14 +183,8 @@ def why(distribution: str) -> int:
                 table.close(distribution, names) or f"pip install {distribution}",
             )
         )
-    bad = 0
-    for row in rows:
-        state, cause, remedy = registry().state(row)
-        print(f"{row.seam} {row.name}: {state}")
-        if state != "ok":
-            bad += 1
-            print(f"  because: {cause}\n  try: {remedy}")
-    print(f"{row.distribution} {row.version}: {_count(rows)}, {bad} not usable")
+    bad = sum(not _explain(row) for row in rows)
+    print(f"{rows[0].distribution} {rows[0].version}: {_count(rows)}, {bad} not usable")
     return 0
 
 

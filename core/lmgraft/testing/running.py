@@ -17,7 +17,7 @@ from lmgraft.table import Row
 from lmgraft.testing.outcome import Nonconforming, NotApplicable
 from lmgraft.testing.suite import Suite
 
-__all__ = ["FIRST", "Result", "checks_of", "run", "suite_for", "suites_of"]
+__all__ = ["FIRST", "Result", "checks_of", "recipes_of", "run", "suite_for", "suites_of"]
 
 #: A part that fails here can be held to nothing else.
 FIRST = "test_entry_point"
@@ -71,6 +71,13 @@ def suite_for(row: Row, own: Sequence[type[Suite]]) -> type[Suite]:
             return suite
     base: type[Suite] = getattr(testing, testing.SUITES[row.seam])
     return type(f"Test_{row.name}", (base,), {"component": row.name})
+
+
+def recipes_of(distribution: str) -> type[Suite]:
+    """The suite of the recipes that a distribution ships."""
+    from lmgraft.testing.recipes import RecipesSuite
+
+    return type("TestRecipes", (RecipesSuite,), {"component": distribution})
 
 
 def checks_of(suite: type[Suite]) -> list[str]:

@@ -171,11 +171,13 @@ def lmgraft_architecture() -> list[Component[Any]]:
             target="lmgraft_decoders.architecture:Llama",
             config=LlamaConfig,
             summary="Llama decoder: RoPE, RMSNorm, SwiGLU, grouped-query attention",
+            variants=("tiny", "160m", "1b", "7b"),
         ),
         Component(
             name="gpt2",
             target="lmgraft_decoders.architecture:Gpt2",
             config=Gpt2Config,
             summary="GPT-2 decoder: learned positions, LayerNorm, GELU",
+            variants=("tiny", "124m"),
         ),
     ]
