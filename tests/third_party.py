@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from lmgraft import configs, paths, registry, table
+from lmgraft import configs, distributions, paths, registry, table
 
-__all__ = ["Distribution", "component", "forget", "lmgraft", "module", "pip_install"]
+__all__ = ["Distribution", "build_wheel", "component", "forget", "lmgraft", "module", "pip_install"]
 
 #: Every light module begins so: what is imported leaves a line in the file that IMPORTED names.
 PRELUDE = '''\
@@ -107,6 +107,15 @@ def _digest(text: str) -> str:
     return f"sha256={digest.decode()}"
 
 
+def build_wheel(source: Path, out: Path) -> Path:
+    """The wheel of a project folder, by its own build backend, which the environment of the tests holds."""
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
 def pip_install(wheels: Sequence[Path], *, target: Path | None = None, python: Path | None = None) -> None:
     """Into a folder, or into another interpreter's environment."""
     command = [sys.executable, "-m", "pip", *(["--python", str(python)] if python else []), "install", "-q"]
@@ -123,7 +132,10 @@ def forget(folder: Path) -> None:
         if isinstance(known, ModuleType) and str(vars(known).get("__file__") or "").startswith(str(folder)):
             del sys.modules[name]
     importlib.invalidate_caches()
-    caches = (table.rows, table._findable, registry.registry, registry.package_hash, paths.recipe_files, configs._roots)
+    caches = (
+        distributions.found, table.rows, table.faults, table._findable, registry.registry, registry.package_hash,
+        paths.recipe_files, configs._roots,
+    )  # fmt: skip
     for cache in caches:
         cache.cache_clear()
 

@@ -11,13 +11,14 @@ Only light names are imported here; what a component must *do* stands in ``lmgra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
 from lmgraft.component import Component
+from lmgraft.version import DEPRECATED
 
 if TYPE_CHECKING:
     from lmgraft.seams.architecture import Architecture
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from lmgraft.seams.exporter import Exporter
     from lmgraft.seams.filter import Filter
     from lmgraft.seams.initializer import Initializer
-    from lmgraft.seams.lifecycle import RunInfo
+    from lmgraft.seams.lifecycle import RunInfo, StageOutcome
     from lmgraft.seams.merge import Merge
     from lmgraft.seams.objective import Objective
     from lmgraft.seams.optimizer import Optimizer
@@ -36,10 +37,27 @@ if TYPE_CHECKING:
     from lmgraft.seams.teacher import Teacher
     from lmgraft.seams.tokenizer import Tokenizer
 
-__all__ = ["LIFECYCLE", "hookimpl", "hookspec"]
+__all__ = ["LIFECYCLE", "ArgumentDeprecated", "hookimpl", "hookspec"]
 
-hookspec = pluggy.HookspecMarker("lmgraft")
+F = TypeVar("F", bound=Callable[..., Any])
+
 hookimpl = pluggy.HookimplMarker("lmgraft")
+_specification = pluggy.HookspecMarker("lmgraft")
+
+
+class ArgumentDeprecated(DeprecationWarning):
+    """What pluggy warns with; ``lmgraft.hooks`` keeps it from users' runs and turns it into notes for authors."""
+
+
+def hookspec(function: F) -> F:
+    """Marks a specification; its arguments in the table ``lmgraft.version.DEPRECATED`` are made known to pluggy."""
+    leaving = {
+        old.argument: ArgumentDeprecated(str(old))
+        for old in DEPRECATED
+        if old.hook == getattr(function, "__name__", "")
+    }
+    return _specification(function, warn_on_impl_args=leaving or None)
+
 
 # --- the seven seams ------------------------------------------------------------------------------------------------
 
@@ -165,8 +183,11 @@ def lmgraft_checkpoint(run: RunInfo, stage: str, step: int, path: Path) -> None:
 
 
 @hookspec
-def lmgraft_stage_end(run: RunInfo, stage: str, status: str) -> None:
-    """A stage ended: ``ran``, ``reused`` or ``failed``."""
+def lmgraft_stage_end(run: RunInfo, stage: str, status: str, outcome: StageOutcome) -> None:
+    """A stage ended. ``outcome`` (since API 2) says how, how long it took and which artifact it left.
+
+    ``status`` is ``outcome.status``; deprecated since API 2, it goes with API 3.
+    """
 
 
 @hookspec

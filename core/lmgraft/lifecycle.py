@@ -15,10 +15,10 @@ from typing import Any
 
 import pluggy
 
-from lmgraft import hookspecs
+from lmgraft import hooks
 from lmgraft.errors import LmgraftError, Problem, UserError
 from lmgraft.recipe import PartUse
-from lmgraft.registry import build, hook_fault
+from lmgraft.registry import build
 
 __all__ = ["Lifecycle"]
 
@@ -37,8 +37,7 @@ class _Tracker(threading.Thread):
         self.label = f"{part.config.part} of {row.distribution} {row.version}"
         self._report = report
         self._events: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue()
-        self._manager = pluggy.PluginManager("lmgraft")
-        self._manager.add_hookspecs(hookspecs)
+        self._manager = hooks.manager()
         self._register(part)
         self.dropped = 0
         self.failed = False
@@ -48,18 +47,15 @@ class _Tracker(threading.Thread):
         remedy = f"mend {part.installed.component.target}, or take {part.path} out of the recipe"
         try:
             tracker = build(part.installed.component, part.config)
-            self._manager.register(tracker, name=self.label)
-            self._manager.check_pending()
+            hooks.register(self._manager, tracker, self.label)
         except LmgraftError:
             raise
         except pluggy.PluginValidationError as error:
-            raise UserError(Problem(fact, hook_fault(error), remedy)) from error
+            raise UserError(Problem(fact, hooks.fault(error), remedy)) from error
         except Exception as error:
             raise UserError(Problem(fact, f"it raised {type(error).__name__}: {error}", remedy)) from error
-        heard = [f"lmgraft_{hook}" for hook in hookspecs.LIFECYCLE]
-        callers = self._manager.get_hookcallers(tracker) or []
-        if not any(caller.name in heard for caller in callers):
-            cause = f"it implements none of {', '.join(heard)}, or marks none @hookimpl"
+        if not hooks.heard(self._manager, tracker):
+            cause = f"it implements none of {', '.join(hooks.HEARD)}, or marks none @hookimpl"
             raise UserError(Problem(fact, cause, remedy))
 
     def put(self, hook: str, arguments: dict[str, Any]) -> None:

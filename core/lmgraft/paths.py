@@ -7,6 +7,8 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from lmgraft import table
+
 __all__ = ["cache_dir", "conf_dir", "recipe_clash", "recipe_files"]
 
 
@@ -29,16 +31,12 @@ def recipe_files() -> dict[str, tuple[Path, str]]:
     The entry point's value is a package; its folder's YAML files are the recipes. Nothing is imported.
     """
     found = {path.stem: (path, "lmgraft") for path in sorted(_data("recipes").glob("*.yaml"))}
-    from importlib import metadata
-    from importlib.util import find_spec
-
-    for point in metadata.entry_points(group="lmgraft.recipes"):
-        top, _, inner = point.value.partition(".")
-        spec = find_spec(top)
-        if spec is None or not spec.submodule_search_locations:
+    for distribution, package in table.recipe_packages():
+        top, _, inner = package.partition(".")
+        place = table.folder(top)
+        if place is None:
             continue
-        folder = Path(next(iter(spec.submodule_search_locations))).joinpath(*inner.split(".") if inner else ())
-        distribution = point.dist.name if point.dist else top
+        folder = place.joinpath(*inner.split(".") if inner else ())
         for path in sorted(folder.glob("*.yaml")):
             if path.stem in found:
                 _CLASHES.setdefault(path.stem, [found[path.stem][1]]).append(distribution)

@@ -19,15 +19,14 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import pluggy
-from omegaconf import OmegaConf
 
-from lmgraft import hookspecs, table
-from lmgraft.component import Component, ComponentConfig, StageConfig
+from lmgraft import hooks, table
+from lmgraft.component import Component, ComponentConfig
 from lmgraft.errors import Problem, UserError
 from lmgraft.table import Row
-from lmgraft.version import SEAM_API
+from lmgraft.verifying import Refused, brief, upgrade, verify, verify_tracker
 
-__all__ = ["Installed", "Registry", "build", "hook_fault", "package_hash", "registry", "requirements"]
+__all__ = ["Installed", "Registry", "build", "package_hash", "registry", "requirements"]
 
 T = TypeVar("T")
 
@@ -40,20 +39,11 @@ class Installed:
     component: Component[Any]
 
 
-class _Refused(Exception):
-    """Why a part cannot be used: cause and remedy; the fact is the part's name."""
-
-    def __init__(self, state: str, cause: str, remedy: str) -> None:
-        super().__init__(cause)
-        self.state, self.cause, self.remedy = state, cause, remedy
-
-
 class Registry:
     """Loads parts by seam and name. One for a process: :func:`registry`."""
 
     def __init__(self) -> None:
-        self._plugins = pluggy.PluginManager("lmgraft")
-        self._plugins.add_hookspecs(hookspecs)
+        self._plugins = hooks.manager()
         self._loaded: dict[tuple[str, str], Installed] = {}
 
     def get(self, seam: str, name: str, where: str = "") -> Installed:
@@ -62,7 +52,7 @@ class Registry:
             row = _only_row(seam, name, where)
             try:
                 self._load(row)
-            except _Refused as refused:
+            except Refused as refused:
                 origin = f"{row.distribution} {row.version} ({row.module})"
                 fact = f"{_at(where)}{seam} {name!r} of {origin} cannot be used"
                 raise UserError(Problem(fact, refused.cause, refused.remedy)) from refused
@@ -76,26 +66,37 @@ class Registry:
     def state(self, row: Row) -> tuple[str, str, str]:
         """(state, cause, remedy) of a row after trying it, for ``plugins why``; never raises."""
         if row.state in ("incompatible", "broken"):
-            return row.state, row.reason, _metadata_remedy(row)
+            return row.state, row.reason, row.remedy
         try:
             self._load(row)
-        except _Refused as refused:
+        except Refused as refused:
             return refused.state, refused.cause, refused.remedy
         component = self._loaded[row.seam, row.name].component
         missing = _missing(component)
         if missing:
             return "broken", f"it needs {', '.join(missing)}: not installed, or not in that version", _pip(missing)
         try:
-            _target(component)
-        except _Refused as refused:
+            target = _target(component)
+            if row.seam == "lifecycle":
+                verify_tracker(component, target)
+        except Refused as refused:
             return refused.state, refused.cause, refused.remedy
         return "ok", "", ""
+
+    def notes(self, row: Row) -> list[str]:
+        """What the author of a part whose state is ``ok`` should know: what it uses that will go, above all."""
+        component = self._loaded[row.seam, row.name].component
+        found = hooks.notes(sys.modules[row.module], component.api)
+        target = _target(component)
+        if row.seam == "lifecycle" and isinstance(target, type):
+            found += hooks.notes(hooks.stand_in(target), component.api)
+        return found
 
     def _load(self, row: Row) -> None:
         if (row.seam, row.name) in self._loaded:
             return
         if row.state in ("incompatible", "broken"):
-            raise _Refused(row.state, row.reason, _metadata_remedy(row))
+            raise Refused(row.state, row.reason, row.remedy)
         place = (row.seam, row.distribution, row.module)
         own = {other.name: other for other in table.rows() if (other.seam, other.distribution, other.module) == place}
         for component in self._components(row):
@@ -108,13 +109,12 @@ class Registry:
         fresh = not self._plugins.is_registered(module)
         try:
             if fresh:
-                self._plugins.register(module, name=f"{row.distribution}:{row.module}")
-                self._plugins.check_pending()
+                hooks.register(self._plugins, module, f"{row.distribution}:{row.module}")
             components: list[Any] = self._ask(module, row)
-            _verify(row, components)
+            verify(row, components)
         except pluggy.PluginValidationError as error:
             self._roll_back(module, fresh)
-            raise _Refused("broken", hook_fault(error), f"mend the hook in {row.module}") from error
+            raise Refused("broken", hooks.fault(error), f"mend the hook in {row.module}") from error
         except BaseException:
             self._roll_back(module, fresh)
             raise
@@ -135,10 +135,10 @@ class Registry:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too
-            raise _Refused("broken", f"its hook raised {_brief(error)}", _upgrade(row)) from error
+            raise Refused("broken", f"its hook raised {brief(error)}", upgrade(row)) from error
         if not answers:
             cause = f"{row.module} has no @hookimpl function lmgraft_{row.seam} that returns a list"
-            raise _Refused("broken", cause, f"define lmgraft_{row.seam}() in {row.module}, marked @hookimpl")
+            raise Refused("broken", cause, f"define lmgraft_{row.seam}() in {row.module}, marked @hookimpl")
         return components
 
 
@@ -160,7 +160,7 @@ def build(component: Component[T], config: ComponentConfig) -> T:
         )
     try:
         target = _target(component)
-    except _Refused as refused:
+    except Refused as refused:
         fact = f"{component.name}: its implementation {component.target} cannot be used"
         raise UserError(Problem(fact, refused.cause, refused.remedy)) from refused
     part: T = target(config)
@@ -176,7 +176,7 @@ def _target(component: Component[Any]) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # an implementation may raise anything at import, as a light module may
-        raise _Refused("broken", f"importing {component.target} raised {_brief(error)}", remedy) from error
+        raise Refused("broken", f"importing {component.target} raised {brief(error)}", remedy) from error
 
 
 def requirements(component: Component[Any], where: str) -> list[Problem]:
@@ -244,74 +244,7 @@ def _import(row: Row) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may raise anything at import, SystemExit too
-        raise _Refused("broken", f"importing {row.module} raised {_brief(error)}", _upgrade(row)) from error
-
-
-def _verify(row: Row, components: list[Any]) -> None:
-    for component in components:
-        if not isinstance(component, Component):
-            raise _Refused("broken", f"its hook returned {type(component).__name__}, not Component", _upgrade(row))
-        _verify_config(component, row)
-        _verify_requires(component, row)
-    promised = {
-        other.name
-        for other in table.rows()
-        if (other.seam, other.distribution, other.module) == (row.seam, row.distribution, row.module)
-    }
-    returned = sorted(component.name for component in components)
-    if sorted(promised) != returned:
-        said = ", ".join(returned) or "nothing"
-        cause = f"its entry points promise {', '.join(sorted(promised))} and its hook returns {said}"
-        raise _Refused(
-            "broken", cause, "make the two lists equal; reinstall, since entry points are written at install time"
-        )
-    for component in components:
-        oldest, newest = SEAM_API[row.seam]
-        if not oldest <= component.api <= newest:
-            ours = f"{oldest}" if oldest == newest else f"{oldest} to {newest}"
-            cause = (
-                f"{component.name} speaks version {component.api} of the {row.seam} seam; this lmgraft speaks {ours}"
-            )
-            raise _Refused("incompatible", cause, f"pip install --upgrade {row.distribution} lmgraft")
-
-
-def _verify_config(component: Component[Any], row: Row) -> None:
-    config: Any = component.config
-    base = StageConfig if row.seam == "stage" else ComponentConfig
-    if not (isinstance(config, type) and issubclass(config, base)):
-        cause = f"the config of {component.name} does not derive from {base.__name__}"
-        raise _Refused("broken", cause, f"derive it in {row.module}, and decorate it with @dataclass")
-    # is_dataclass() is true of every child of a dataclass; without the decorator its own fields would be lost.
-    if "__dataclass_fields__" not in vars(config) and vars(config).get("__annotations__"):
-        cause = f"the config of {component.name}, {config.__name__}, is no dataclass"
-        raise _Refused("broken", cause, f"decorate it with @dataclass in {row.module}")
-    try:
-        OmegaConf.structured(config)
-    except Exception as error:  # its own words, and whatever a default_factory raises
-        cause = f"the config of {component.name} cannot be composed: {_brief(error)}"
-        remedy = f"use plain values, Enum, list, dict and dataclasses as types of its fields in {row.module}"
-        raise _Refused("broken", cause, remedy) from error
-
-
-def _verify_requires(component: Component[Any], row: Row) -> None:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    for line in component.requires:
-        try:
-            Requirement(line)
-        except InvalidRequirement as error:
-            cause = f"{component.name} requires {line!r}, which is no valid requirement"
-            raise _Refused("broken", cause, f"write it as in PEP 508 in {row.module}") from error
-
-
-def hook_fault(error: pluggy.PluginValidationError) -> str:
-    """What is wrong with a hook, without pluggy's object addresses: its name, or its arguments."""
-    text = " ".join(str(error).split())
-    unknown = re.match(r"unknown hook '(\w+)'", text)
-    if not unknown:
-        return text
-    hint = table.close(unknown[1], [name for name in vars(hookspecs) if name.startswith("lmgraft_")])
-    return f"there is no hook {unknown[1]}" + (f"; {hint}" if hint else "")
+        raise Refused("broken", f"importing {row.module} raised {brief(error)}", upgrade(row)) from error
 
 
 def _missing(component: Component[Any]) -> list[str]:
@@ -333,20 +266,3 @@ def _satisfied(line: str) -> bool:
 
 def _pip(missing: list[str]) -> str:
     return "pip install " + " ".join(f"'{line}'" if re.search(r"[<>=!~\[; ]", line) else line for line in missing)
-
-
-def _metadata_remedy(row: Row) -> str:
-    if row.state == "incompatible":
-        return f"pip install --upgrade {row.distribution}, or the lmgraft that it wants"
-    if "also provided" in row.reason:
-        return f"pip uninstall {row.distribution} (or the other one)"
-    return f"pip install --force-reinstall {row.distribution}"
-
-
-def _upgrade(row: Row) -> str:
-    return f"pip install --upgrade {row.distribution}; details: lmgraft plugins why {row.distribution}"
-
-
-def _brief(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

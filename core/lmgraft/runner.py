@@ -24,7 +24,7 @@ from lmgraft.paths import cache_dir
 from lmgraft.recipe import Recipe, StageNode
 from lmgraft.registry import build
 from lmgraft.rundir import METRICS, link, prepare
-from lmgraft.seams.lifecycle import RunInfo
+from lmgraft.seams.lifecycle import RunInfo, StageOutcome
 from lmgraft.seams.stage import Stage
 from lmgraft.signals import StopRequest
 from lmgraft.store import Record, Store
@@ -154,9 +154,11 @@ class Runner:
             if status == "reused":
                 _copy_metrics(found, metrics)
         except BaseException:
+            seconds = round(time.monotonic() - started, 3)
             record.stage(stage.name, kind=stage.kind, status="failed", key=key.action if key else None,
-                         seconds=round(time.monotonic() - started, 3))  # fmt: skip
-            lifecycle.tell("stage_end", run=info, stage=stage.name, status="failed")
+                         seconds=seconds)  # fmt: skip
+            outcome = StageOutcome("failed", seconds, stage.config.artifact)
+            lifecycle.tell("stage_end", run=info, stage=stage.name, status=outcome.status, outcome=outcome)
             raise
         self._finish(stage, found, status, time.monotonic() - started, folder, info, record, lifecycle)
 
@@ -223,7 +225,8 @@ class Runner:
         )  # fmt: skip
         facts = ", ".join(f"{value} {name}" for name, value in self._stages[stage.name].summary(artifact))
         self.console.line(f"{stage.name}: {status} in {duration(seconds)}" + (f" - {facts}" if facts else ""))
-        lifecycle.tell("stage_end", run=info, stage=stage.name, status=status)
+        outcome = StageOutcome(status, round(seconds, 3), found.kind, artifact.path, found.digest)
+        lifecycle.tell("stage_end", run=info, stage=stage.name, status=outcome.status, outcome=outcome)
 
     def _context(self, stage: StageNode, info: RunInfo | None = None, lifecycle: Lifecycle | None = None) -> Context:
         seed = getattr(stage.config, "seed", None)

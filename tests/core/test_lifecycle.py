@@ -16,18 +16,19 @@ from lmgraft.hookspecs import LIFECYCLE, hookimpl
 from lmgraft.lifecycle import Lifecycle
 from lmgraft.recipe import PartUse
 from lmgraft.registry import Installed
-from lmgraft.seams.lifecycle import RunInfo
+from lmgraft.seams.lifecycle import RunInfo, StageOutcome
 from lmgraft.table import Row
 from third_party import Distribution
 
 RUN = RunInfo("tiny", Path("runs/tiny"), 0)
+RAN = StageOutcome("ran", 1.5, "model", Path("store/x"), "0123")
 #: One event of each kind, as a run tells them.
 EVENTS: list[tuple[str, dict[str, Any]]] = [
     ("run_start", {"run": RUN}),
     ("stage_start", {"run": RUN, "stage": "pretrain"}),
     ("step", {"run": RUN, "stage": "pretrain", "row": {"step": 1, "loss": 2.5}}),
     ("checkpoint", {"run": RUN, "stage": "pretrain", "step": 1, "path": Path("x")}),
-    ("stage_end", {"run": RUN, "stage": "pretrain", "status": "ran"}),
+    ("stage_end", {"run": RUN, "stage": "pretrain", "status": "ran", "outcome": RAN}),
     ("run_end", {"run": RUN, "status": "done"}),
 ]
 
@@ -60,8 +61,8 @@ class Recorder:
         self._note("checkpoint", run=run, stage=stage, step=step, path=path)
 
     @hookimpl
-    def lmgraft_stage_end(self, run: RunInfo, stage: str, status: str) -> None:
-        self._note("stage_end", run=run, stage=stage, status=status)
+    def lmgraft_stage_end(self, run: RunInfo, stage: str, status: str, outcome: StageOutcome) -> None:
+        self._note("stage_end", run=run, stage=stage, status=status, outcome=outcome)
 
     @hookimpl
     def lmgraft_run_end(self, run: RunInfo, status: str) -> None:
@@ -167,7 +168,7 @@ def test_a_slow_one_blocks_nothing_and_its_lost_rows_are_counted(trackers, monke
     assert slow.begun.wait(60)
     for step in range(20):  # each tell returns although the tracker stands still
         told.tell("step", run=RUN, stage="pretrain", row={"step": step})
-    told.tell("stage_end", run=RUN, stage="pretrain", status="ran")
+    told.tell("stage_end", run=RUN, stage="pretrain", status="ran", outcome=RAN)
     told.tell("run_end", run=RUN, status="done")
     slow.go.set()
     told.close()
@@ -225,7 +226,7 @@ class NoLogin:
     ("kind", "cause"),
     [
         (Misspelt, "there is no hook lmgraft_run_started; did you mean lmgraft_run_start?"),
-        (WrongArguments, "Argument(s) {'metrics'} are declared in the hookimpl"),
+        (WrongArguments, "the hook lmgraft_step has no argument metrics; it has run, stage, row"),
         (Unmarked, "it implements none of lmgraft_run_start, "),
         (NoLogin, "it raised ConnectionError: no key for the service"),
     ],

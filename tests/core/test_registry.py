@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from lmgraft import version
 from lmgraft.component import Component, ComponentConfig
 from lmgraft.errors import UserError
 from lmgraft.registry import build, package_hash, registry, requirements
@@ -78,7 +79,7 @@ BAD = {
     ),
     "wrong arguments": (
         module("filter", component("bad")).replace("lmgraft_filter()", "lmgraft_filter(recipe)"),
-        "Argument(s) {'recipe'} are declared in the hookimpl but can not be found in the hookspec",
+        "the hook lmgraft_filter has no argument recipe; it has none",
     ),
     "hook raises": (module("filter", "1 / 0"), "its hook raised ZeroDivisionError: division by zero"),
     "hook exits": (module("filter", "exit(4)"), "its hook raised SystemExit: 4"),
@@ -139,6 +140,15 @@ BAD = {
         ),
         "ZeroDivisionError",
     ),
+    "a requirement that is a string": (
+        module("filter", component("bad", requires="torch")),
+        "requires of its Component is 'torch', of the wrong type",
+    ),
+    "a version that is a string": (
+        module("filter", component("bad", api="1")),
+        "api of its Component is '1', of the wrong type",
+    ),
+    "no target": (module("filter", component("bad", target=None)), "target of its Component is None"),  # type: ignore[arg-type]
     "requirement that does not parse": (
         module("filter", component("bad", requires=("torch >=> 2",))),
         "bad requires 'torch >=> 2', which is no valid requirement",
@@ -173,13 +183,33 @@ def test_a_misspelt_hook_beside_a_good_one_is_found_too(site):
     assert "there is no hook lmgraft_tokeniser; did you mean lmgraft_tokenizer?" in refusal("bad")[1]
 
 
-def test_another_version_of_the_seam_is_incompatible(site):
-    site.install(parts("future", module("filter", component("future", api=99))))
-    _, cause, remedy = refusal("future")
-    assert cause == "future speaks version 99 of the filter seam; this lmgraft speaks 1"
-    assert remedy == "pip install --upgrade future lmgraft"
-    assert registry().state(select("filter", "future")[0])[0] == "incompatible"
+@pytest.mark.parametrize(
+    ("api", "ours", "remedy"),
+    [
+        (5, "2 to 4", "pip install --upgrade lmgraft: other is"),
+        (1, "2 to 4", "pip install --upgrade other: it is older"),
+    ],
+)
+def test_another_version_of_the_seam_is_incompatible_and_who_is_behind_is_said(site, monkeypatch, api, ours, remedy):
+    monkeypatch.setitem(version.SEAM_API, "filter", (2, 4))
+    site.install(parts("other", module("filter", component("other", api=api))))
+    _, cause, tried = refusal("other")
+    assert cause == f"other speaks version {api} of the filter seam; this lmgraft speaks {ours}"
+    assert tried.startswith(remedy)
+    assert registry().state(select("filter", "other")[0]) == ("incompatible", cause, tried)
     assert plugins() == []
+
+
+@pytest.mark.parametrize("api", [2, 3, 4])
+def test_every_version_between_the_oldest_and_the_newest_is_spoken(site, monkeypatch, api):
+    monkeypatch.setitem(version.SEAM_API, "filter", (2, 4))
+    site.install(parts("other", module("filter", component("other", api=api))))
+    assert registry().get("filter", "other").component.api == api
+
+
+def test_of_a_part_of_another_version_nothing_else_is_found_fault_with(site):
+    site.install(parts("other", module("filter", component("other", api=2, config="dict"))))
+    assert "speaks version 2" in refusal("other")[1]
 
 
 def test_what_metadata_excludes_is_not_imported(site):

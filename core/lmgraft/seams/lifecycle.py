@@ -1,6 +1,7 @@
 """Door ``lifecycle``: what trackers are told.
 
-A tracker's class implements any of the hooks ``lmgraft_run_start`` ... ``lmgraft_run_end``, marked ``@hookimpl``.
+A tracker's class implements any of the hooks ``lmgraft_run_start`` ... ``lmgraft_run_end``, marked ``@hookimpl``, each
+with those of the hook's arguments that it needs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunInfo"]
+__all__ = ["RunInfo", "StageOutcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +23,19 @@ class RunInfo:
     seed: int
     config: Mapping[str, Any] = field(default_factory=dict)
     """The resolved recipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutcome:
+    """How a stage ended, and what a tracker needs in order to log its artifact. Since API 2."""
+
+    status: str
+    """``ran``, ``reused`` or ``failed``."""
+    seconds: float
+    """From the stage's start to its end in this run; a reused one takes next to none."""
+    kind: str = ""
+    """The kind of artifact that the stage makes: ``corpus``, ``tokens``, ``model``, ``scores`` ..."""
+    artifact: Path | None = None
+    """The finished artifact's folder, immutable and in the store: read it, never write there. None where it failed."""
+    digest: str = ""
+    """sha256 over the names, sizes and contents of the artifact's files; empty where the stage failed."""

@@ -83,5 +83,6 @@ def lmgraft_lifecycle() -> list[Component[Any]]:
             target="lmgraft_wandb.tracker:Tracker",
             config=WandbConfig,
             summary="Shows runs at Weights & Biases, or keeps them for wandb sync",
+            api=2,
         )
     ]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lmgraft.hookspecs import hookimpl
-from lmgraft.seams.lifecycle import RunInfo
+from lmgraft.seams.lifecycle import RunInfo, StageOutcome
 from lmgraft.secrets import known, masked
 
 from lmgraft_wandb.plugin import Mode, WandbConfig, key
@@ -65,10 +65,11 @@ class Tracker:
                 self._show(stage, row)
 
     @hookimpl
-    def lmgraft_stage_end(self, run: RunInfo, stage: str, status: str) -> None:
+    def lmgraft_stage_end(self, run: RunInfo, stage: str, outcome: StageOutcome) -> None:
         if self._run is not None:
             with self._leaving():
-                self._run.summary.update({f"{stage}/status": status, **_scores(run.dir, stage)})
+                facts = {f"{stage}/status": outcome.status, f"{stage}/seconds": outcome.seconds}
+                self._run.summary.update({**facts, **_scores(run.dir, stage)})
 
     @hookimpl
     def lmgraft_run_end(self, run: RunInfo, status: str) -> None:

@@ -93,6 +93,7 @@ def test_offline_without_a_key_the_run_is_kept_in_its_own_directory(
     for score in run_json(folder / "run")["scores"]:
         assert found.summary[f"evaluate/pretrain/{score['name']}"] == score["value"]
     assert found.summary["pretrain/status"] == "ran"
+    assert found.summary["pretrain/seconds"] == run_json(folder / "run")["stages"]["pretrain"]["seconds"]
     assert found.summary["status"] == "done"
     # The recipe, as run.json has it.
     assert found.config["pretrain"] == run_json(folder / "run")["recipe"]["pretrain"]
