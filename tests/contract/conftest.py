@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from third_party import lmgraft, pip_install
+from third_party import build_wheel, lmgraft, pip_install
 
 HERE = Path(__file__).parent
 if str(HERE) not in sys.path:
@@ -41,9 +41,7 @@ def outside_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh environment's interpreter. The plugin is built from its pyproject.toml and installed by pip there."""
     root = tmp_path_factory.mktemp("outside")
     shutil.copytree(HERE / "outside_plugin", root / "source")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(root / "dist"), "source"]
-    built = subprocess.run(build, cwd=root, capture_output=True, text=True)
-    assert built.returncode == 0, built.stdout + built.stderr
+    wheel = build_wheel(root / "source", root / "dist")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(root / "venv")], check=True)
     python = root / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     site = subprocess.run(
@@ -55,8 +53,28 @@ def outside_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     borrowed = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
     lines = [f"import site; site.addsitedir({path!r})" for path in borrowed]
     Path(site, "borrowed.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (wheel,) = (root / "dist").glob("*.whl")
     pip_install([wheel], python=python)
+    return python
+
+
+@pytest.fixture(scope="session")
+def fresh_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment's interpreter with lmgraft's own wheel, built from this checkout.
+
+    No editable install is seen. What lmgraft needs is borrowed: the folder of the environment that runs these tests is
+    on the path, but not the .pth files in it, which is where an editable install would come from.
+    """
+    root = tmp_path_factory.mktemp("fresh")
+    wheel = build_wheel(HERE.parents[1], root / "dist")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(root / "venv")], check=True)
+    python = root / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    show = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = Path(subprocess.run(show, check=True, capture_output=True, text=True).stdout.strip())
+    borrowed = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    (site / "borrowed.pth").write_text("\n".join(borrowed) + "\n", encoding="utf-8")
+    pip_install([wheel], python=python)
+    where = subprocess.run([python, "-c", "import lmgraft; print(lmgraft.__file__)"], capture_output=True, text=True)
+    assert Path(where.stdout.strip()).is_relative_to(site), where.stdout + where.stderr
     return python
 
 
