@@ -1,4 +1,5 @@
-"""A saved tokenizer: ``tokenizer.json`` beside ``tokenizer_config.json``, read the same way whichever part made it.
+"""A saved tokenizer: ``tokenizer.json`` beside ``tokenizer_config.json``, read the same way whichever part made it,
+unless the part that made it reads its own files (``lmgraft.seams.tokenizer.LoadingTokenizer``).
 
 Text is encoded as text: a document in which ``<|endoftext|>`` is written out gets the ids of those characters and
 never the id that ends documents (``encode_special_tokens`` of the ``tokenizers`` library), so no document can end
@@ -26,22 +27,25 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from lmgraft.artifacts._tokenizer_files import CONFIG, FILE, PART, content, is_readable, load_by_part, names, save
+from lmgraft.artifacts._tokenizer_files import read_json as _json
 from lmgraft.errors import Problem, UserError
+from lmgraft.seams.tokenizer import TextTokenizer
 
 __all__ = [
     "CONFIG",
     "FILE",
     "SavedTokenizer",
     "copy",
+    "encode_arrays",
     "library_threads",
     "load",
+    "names",
     "pieces",
+    "save",
     "set_chat_template",
     "verify",
 ]
-
-FILE = "tokenizer.json"
-CONFIG = "tokenizer_config.json"
 
 #: The parts of tokenizer.json that decide ids or text; the rest is padding and truncation, which we never use.
 MEANING = ("model", "pre_tokenizer", "normalizer", "added_tokens", "post_processor", "decoder")
@@ -203,14 +207,29 @@ def _is_gpt2(content: dict[str, Any]) -> bool:
     )
 
 
-def load(folder: Path) -> SavedTokenizer:
-    """Reads the tokenizer in ``folder``.
+def load(folder: Path) -> TextTokenizer:
+    """Reads the tokenizer in ``folder``: by the part that its ``lmgraft_tokenizer`` names, else by the library.
 
-    Raises :class:`~lmgraft.errors.UserError` where a file is missing or broken, and where there is no end token, no
-    padding token, or one for both (the model would learn never to stop).
+    Raises :class:`~lmgraft.errors.UserError` where a file is missing or broken, where that part is not installed, and
+    where there is no end token, no padding token, or one for both (the model would learn never to stop).
     """
-    content = _json(folder / FILE)
     config = _json(folder / CONFIG)
+    for key in ("eos_token", "pad_token"):
+        if not isinstance(content(config.get(key)), str):
+            raise UserError(_no_special(folder, config, key))
+    loaded = load_by_part(folder, config) if PART in config else _by_library(folder, config)
+    if loaded.end_id == loaded.pad_id:
+        tokens = [content(config[key]) for key in ("pad_token", "eos_token")]
+        fact = f"{folder / CONFIG}: pad_token and eos_token are both {tokens[1]!r}"
+        if len(set(tokens)) > 1:
+            fact = f"{folder / CONFIG}: pad_token {tokens[0]!r} and eos_token {tokens[1]!r} have one id"
+        cause = "padding is masked, so a model could never learn to end"
+        raise UserError(Problem(fact, cause, "give the tokenizer a padding token of its own"))
+    return loaded
+
+
+def _by_library(folder: Path, config: dict[str, Any]) -> SavedTokenizer:
+    found = _json(folder / FILE)
     try:
         tokenizer = Tokenizer.from_file(str(folder / FILE))
     except Exception as error:  # the library raises bare Exception
@@ -218,47 +237,40 @@ def load(folder: Path) -> SavedTokenizer:
     os.environ.setdefault(_SWITCH, "false")
     end_id = _special(tokenizer, config, "eos_token", folder)
     pad_id = _special(tokenizer, config, "pad_token", folder)
-    if end_id == pad_id:
-        fact = f"{folder / CONFIG}: pad_token and eos_token are both {_content(config['eos_token'])!r}"
-        cause = "padding is masked, so a model could never learn to end"
-        raise UserError(Problem(fact, cause, "give the tokenizer a padding token of its own"))
     template = config.get("chat_template")
-    return SavedTokenizer(tokenizer, content, end_id, pad_id, template if isinstance(template, str) else None)
+    return SavedTokenizer(tokenizer, found, end_id, pad_id, template if isinstance(template, str) else None)
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        remedy = "name a folder that holds tokenizer.json and tokenizer_config.json"
-        raise UserError(Problem(f"{path} is missing", "a tokenizer is read from it", remedy)) from error
-    except ValueError as error:
-        raise UserError(Problem(f"{path} is not JSON", str(error), "make the tokenizer again")) from error
-    if not isinstance(content, dict):
-        raise UserError(Problem(f"{path} holds no JSON object", "its keys are needed", "make the tokenizer again"))
-    return content
-
-
-def _content(token: Any) -> Any:
-    """Files hold a token as a string or as ``{"content": ...}``."""
-    return token.get("content") if isinstance(token, dict) else token
+def encode_arrays(tokenizer: TextTokenizer, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+    """``encode_batch`` as int32 arrays, by the tokenizer's own ``encode_arrays`` where it has one."""
+    own = getattr(tokenizer, "encode_arrays", None)
+    return [np.asarray(ids, dtype=np.int32) for ids in (own or tokenizer.encode_batch)(texts)]
 
 
 def _special(tokenizer: Tokenizer, config: dict[str, Any], key: str, folder: Path) -> int:
-    token = _content(config.get(key))
-    index = tokenizer.token_to_id(token) if isinstance(token, str) else None
+    index = tokenizer.token_to_id(content(config[key]))
     if index is None:
-        fact = f"{folder / CONFIG}: {key} is {token!r}" if token else f"{folder / CONFIG} names no {key}"
-        cause = f"{key} must be a token of {FILE}: documents end with eos_token, batches are filled with pad_token"
-        raise UserError(Problem(fact, cause, f'add "{key}" to {CONFIG}, and the token to {FILE}'))
+        raise UserError(_no_special(folder, config, key))
     return int(index)
 
 
+def _no_special(folder: Path, config: dict[str, Any], key: str) -> Problem:
+    token = content(config.get(key))
+    fact = f"{folder / CONFIG}: {key} is {token!r}" if token else f"{folder / CONFIG} names no {key}"
+    cause = f"{key} must be a token of {FILE}: documents end with eos_token, batches are filled with pad_token"
+    return Problem(fact, cause, f'add "{key}" to {CONFIG}, and the token to {FILE}')
+
+
 def copy(folder: Path, out: Path) -> None:
-    """Copies the two files of the tokenizer in ``folder`` to ``out``."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (FILE, CONFIG):
-        shutil.copyfile(folder / name, out / name)
+    """Copies the files of the tokenizer in ``folder``, those that its part added too, to ``out``."""
+    for name in names(folder):
+        place = out / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(folder / name, place)
+        except FileNotFoundError as error:
+            cause = "it is a file of the tokenizer there"
+            raise UserError(Problem(f"{folder / name} is missing", cause, "make the tokenizer again")) from error
 
 
 def set_chat_template(folder: Path, template: str) -> None:
@@ -274,9 +286,14 @@ def set_chat_template(folder: Path, template: str) -> None:
 
 
 def verify(folder: Path) -> list[str]:
-    """What is wrong with the tokenizer in ``folder``; empty where nothing is."""
+    """What is wrong with the tokenizer in ``folder``; empty where nothing is.
+
+    That the part which reads it is not installed is no fault of the files; only that they are there can be seen then.
+    """
     try:
-        load(folder)
+        missing = [f"{folder / name} is missing" for name in names(folder) if not (folder / name).is_file()]
+        if not missing and is_readable(folder):
+            load(folder)
     except UserError as error:
         return [problem.fact for problem in error.problems]
-    return []
+    return missing

@@ -1,13 +1,22 @@
 """Seam ``tokenizer``: what turns text into ids and back.
 
 A tokenizer part is trained on text, or loads or extends an existing vocabulary, and is saved as ``tokenizer.json``
-(with ``tokenizer_config.json``), which is what every later stage reads.
+(with ``tokenizer_config.json``), which is what every later stage reads by Hugging Face's ``tokenizers``.
+
+A tokenizer that this library cannot express, or that encodes faster by itself, has one method more, ``load``
+(:class:`LoadingTokenizer`). Core then notes the part's name in ``tokenizer_config.json``, and wherever the tokenizer is
+used (packing, training, evaluating, generating, on any rank) the installed part of that name reads the folder. Its
+``tokenizer.json`` is then a JSON object of its own making, and whoever uses the model needs its distribution.
 
 Rules
-- Ids are ``0 .. vocab_size - 1``; the padding token is never the end token.
+- Ids are ``0 .. vocab_size - 1``, whole numbers of Python's; the padding token is never the end token.
+- A text that spells a special token is text: its ids never hold the special token's.
 - Byte-level tokenizers round-trip every string exactly.
 - ``fingerprint()`` changes whenever some text would be encoded differently.
-- ``train`` is deterministic: the same texts in the same order give the same vocabulary.
+- ``train`` is deterministic: the same texts in the same order give the same vocabulary, in the same bytes.
+- ``encode_batch`` may be called from several threads at once.
+- Further files that ``save`` writes go wherever the tokenizer goes; names that models and tokens need (``config.json``,
+  ``*.safetensors``, ``train.bin``) are refused.
 """
 
 from __future__ import annotations
@@ -16,15 +25,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-__all__ = ["TextTokenizer", "Tokenizer"]
+__all__ = ["LoadingTokenizer", "TextTokenizer", "Tokenizer"]
 
 
 @runtime_checkable
 class TextTokenizer(Protocol):
-    """A tokenizer that is ready to use. ``lmgraft.artifacts.tokenizer.load`` gives one for any saved folder."""
+    """A tokenizer that is ready to use. ``lmgraft.artifacts.tokenizer.load`` gives one for any saved folder.
+
+    It may have ``encode_arrays(texts)`` too, ``encode_batch`` as int32 arrays of numpy: packing asks for these first.
+    """
 
     @property
-    def vocab_size(self) -> int: ...
+    def vocab_size(self) -> int:
+        """The highest id plus one."""
+        ...
 
     @property
     def end_id(self) -> int:
@@ -32,24 +46,31 @@ class TextTokenizer(Protocol):
         ...
 
     @property
-    def pad_id(self) -> int: ...
+    def pad_id(self) -> int:
+        """Fills batches."""
+        ...
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, no special tokens added."""
         ...
 
-    def decode(self, ids: Sequence[int], *, skip_special: bool = False) -> str: ...
+    def decode(self, ids: Sequence[int], *, skip_special: bool = False) -> str:
+        """The text of ``ids``; with ``skip_special`` special tokens are left out. Ids that end within a character give
+        U+FFFD there."""
+        ...
 
     def token_bytes(self) -> list[int]:
         """For each id the number of UTF-8 bytes it stands for; 0 for special tokens."""
         ...
 
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """A digest of all that decides ids."""
+        ...
 
     @property
     def chat_template(self) -> str | None:
-        """The Jinja source that chats are written with, or None. Ids do not depend on it, so neither does the
-        fingerprint."""
+        """The Jinja source that chats are written with: ``chat_template`` of ``tokenizer_config.json``, where core
+        writes it after training on chats, or None. Ids do not depend on it, so neither does the fingerprint."""
         ...
 
 
@@ -63,4 +84,17 @@ class Tokenizer(Protocol):
 
     def save(self, folder: Path) -> None:
         """Writes ``tokenizer.json`` and ``tokenizer_config.json`` (with ``eos_token`` and ``pad_token``)."""
+        ...
+
+
+@runtime_checkable
+class LoadingTokenizer(Tokenizer, Protocol):
+    """A part that reads what it saved by itself. The method is optional: a part without it is read by core."""
+
+    def load(self, folder: Path) -> TextTokenizer:
+        """The tokenizer in ``folder``, which holds what ``save`` wrote.
+
+        The part is built with its default settings for this, in any process, and never trained: all that decides ids
+        must lie in the folder. Raises :class:`lmgraft.errors.UserError` for files that are damaged.
+        """
         ...

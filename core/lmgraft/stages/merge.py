@@ -85,8 +85,9 @@ def merge(
     """
     _same_tokenizer(models, names or [str(model) for model in models])
     part.merge(models, out, progress)
-    for name in TOKENIZER_FILES:
+    for name in _tokenizer_files(models[0]):
         if (models[0] / name).is_file():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(models[0] / name, out / name)
     checkpoint.verify(out)
 
@@ -108,4 +109,16 @@ def _same_tokenizer(models: Sequence[Path], names: Sequence[str]) -> None:
 
 def _vocabulary(folder: Path) -> Any:
     path = folder / "tokenizer.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    # Files that a part added may hold the vocabulary; the two that every tokenizer has tell it otherwise.
+    more = [folder / name for name in _tokenizer_files(folder) if name not in TOKENIZER_FILES]
+    return [json.loads(path.read_text(encoding="utf-8")), *(file.read_bytes() for file in more if file.is_file())]
+
+
+def _tokenizer_files(folder: Path) -> list[str]:
+    """What a model folder may hold for its tokenizer, with the files that its part added."""
+    from lmgraft.artifacts import tokenizer
+
+    added = tokenizer.names(folder) if (folder / tokenizer.CONFIG).is_file() else []
+    return list(dict.fromkeys([*TOKENIZER_FILES, *added]))

@@ -71,7 +71,8 @@ class TrainTokenizer:
         with context.progress("sampling text", min(total, self.config.sample_bytes), "B") as progress:
             texts = sample(corpus.texts(folder, "train"), self.config.sample_bytes / total)
             part.train(_watched(texts, context, progress))
-        part.save(context.out)
+        component, _ = context.component("tokenizer")
+        tokenizers.save(part, component, context.out)
         _measure(folder, context.out)
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
@@ -101,6 +102,6 @@ def _measure(folder: Path, out: Path) -> None:
     size = tokens = 0
     for text in sample(corpus.texts(folder, split), MEASURED_BYTES / text_bytes(folder, split)):
         size += len(text.encode())
-        tokens += len(saved.encode_arrays([text])[0])
+        tokens += len(tokenizers.encode_arrays(saved, [text])[0])
     measure = {"vocab_size": saved.vocab_size, "split": split, "bytes": size, "tokens": tokens}
     (out / MEASURE).write_text(json.dumps(measure, indent=2) + "\n", encoding="utf-8")

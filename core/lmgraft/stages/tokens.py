@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from lmgraft.stages.tokenizer import text_bytes
 if TYPE_CHECKING:
     from lmgraft.component import StageConfig
     from lmgraft.seams.stage import StageContext
+    from lmgraft.seams.tokenizer import TextTokenizer
 
 __all__ = ["Tokens"]
 
@@ -67,7 +69,7 @@ class Tokens:
         ).write(context.out)
 
     def _encode(
-        self, context: StageContext, saved: tokenizers.SavedTokenizer, folder: Path, split: str, dtype: np.dtype[Any]
+        self, context: StageContext, saved: TextTokenizer, folder: Path, split: str, dtype: np.dtype[Any]
     ) -> tokens.SplitCount:
         size = characters = 0
         with (
@@ -75,7 +77,8 @@ class Tokens:
             context.progress(f"encoding {split}", text_bytes(folder, split) or None, "B") as progress,
         ):
             batches = _batches(_texts(folder, split))
-            for batch, encoded in _in_order(saved.encode_arrays, batches, _threads(self.config.workers)):
+            encode = partial(tokenizers.encode_arrays, saved)
+            for batch, encoded in _in_order(encode, batches, _threads(self.config.workers)):
                 context.alive()
                 for ids in encoded:
                     writer.add(ids)

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from lmgraft.artifacts import Artifact
 from lmgraft.artifacts import tokenizer as tokenizers
+from lmgraft.component import Component
 from lmgraft.errors import Stopped, UserError
 from lmgraft.stages.plugin import TokenizerStage
 from lmgraft.stages.tokenizer import TrainTokenizer, sample
-from lmgraft_byte_bpe.plugin import ByteBPEConfig
+from lmgraft_byte_bpe.plugin import ByteBPEConfig, lmgraft_tokenizer
 from lmgraft_byte_bpe.tokenizer import ByteBPE
 
 WORDS = [
@@ -75,6 +76,11 @@ class Context:
     def part(self, path: str) -> Any:
         assert path == "tokenizer"
         return ByteBPE(ByteBPEConfig(vocab_size=400))
+
+    def component(self, path: str) -> tuple[Component[Any], ByteBPEConfig]:
+        assert path == "tokenizer"
+        (component,) = lmgraft_tokenizer()
+        return component, ByteBPEConfig(vocab_size=400)
 
     @contextmanager
     def progress(self, title: str, total: float | None, unit: str) -> Iterator[Context]:
