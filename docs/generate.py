@@ -27,7 +27,9 @@ def stale() -> list[str]:
     found: list[str] = []
     for path, make in PAGES.items():
         held = path.read_text(encoding="utf-8") if path.is_file() else ""
-        lines = difflib.unified_diff(held.splitlines(), make().splitlines(), path.name, "as generated", lineterm="", n=0)
+        lines = difflib.unified_diff(
+            held.splitlines(), make().splitlines(), path.name, "as generated", lineterm="", n=0
+        )
         found += islice(lines, 12)
     return found
 

@@ -47,7 +47,8 @@ class Component(Generic[T]):
     summary: str
     """One line for ``lmgraft plugins list``, at most 72 characters."""
     api: int = 1
-    """The version of the seam's protocol that the part was written for."""
+    """The version of the seam's protocol that the part was written for (the seam's section of the reference says which
+    ones this lmgraft speaks)."""
     requires: tuple[str, ...] = ()
     """PEP 508 requirements beyond the distribution's own; checked before the target is imported."""
     revision: int = 1
@@ -63,7 +64,14 @@ class ComponentConfig:
 
     Fields are plain values, ``Enum``, ``list``, ``dict`` or nested dataclasses (OmegaConf knows no ``Literal``).
     A field counts as ``result`` (it decides what comes out and so is part of the action key) unless it is declared
-    with :func:`execution`.
+    with :func:`execution`. The string under a field is its documentation. A field without a default is declared
+    ``name: int = MISSING``.
+
+    ``needs`` and ``provides`` share one vocabulary; what a stage's parts need, the parts of the same stage and of the
+    stages upstream must provide. Words in use: ``columns:NAME`` for each column of documents (``text``, ``messages``,
+    ``prompt``, ``chosen``, ``rejected``: sources provide; filters, objectives and evaluators need), ``decoder_spec``
+    (an architecture whose ``spec()`` is not None), ``norm`` or ``no_norm`` (whether it normalises), ``reference`` (a
+    score stage). A plugin may bring words of its own.
     """
 
     part: str = ""
@@ -78,21 +86,39 @@ class ComponentConfig:
         return frozenset()
 
     def ready(self) -> bool:
-        """For data sources: has this one been pointed at anything? A source that is not ready yields to a fallback."""
+        """For data sources: has this one been pointed at anything (a path is set)? A source that is not ready gives way
+        to those that the stage names as its ``fallback``."""
         return True
 
     def check(self) -> Iterator[Problem | str]:
-        """Yields every problem of the values themselves, not only the first. A string becomes the cause."""
+        """Yields every problem of the values themselves, not only the first. A string becomes the cause of a
+        :class:`lmgraft.errors.Problem`; begin it with the field's name, and the fact names the key."""
         yield from ()
 
     def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
-        """Yields every problem that shows only beside other parts; ``stage`` is the stage this part serves."""
+        """Yields every problem that shows only beside other parts, before any work; ``stage`` is the stage this part
+        serves (empty for a tracker). ``recipe`` is :class:`lmgraft.recipe.Recipe`."""
         yield from ()
 
 
 @dataclass
 class StageConfig(ComponentConfig):
-    """Base of a stage's settings: its kind, its own fields, its slots for parts and its input stages."""
+    """Base of a stage's settings: its kind, its own fields, its slots for parts and its input stages.
+
+    A field is a plain setting, a place for parts (:func:`slot`, :func:`slots`) or an input (:func:`from_stage`)::
+
+        @dataclass
+        class DistilStage(StageConfig):
+            artifact: ClassVar[str] = "corpus"
+
+            teacher: Any = slot("teacher")
+            filters: dict[str, Any] = slots("filter")
+            corpus: str = from_stage("corpus", default="corpus")
+            workers: int = execution(1)
+
+    A recipe puts a part into a slot with ``teacher@STAGE.teacher: NAME``; the stage builds it with
+    ``context.part("teacher")`` and finds its inputs in ``context.inputs["corpus"]``.
+    """
 
     artifact: ClassVar[str] = ""
     """The kind of artifact that the stage makes."""
@@ -106,7 +132,11 @@ class StageConfig(ComponentConfig):
 
 
 def execution(default: Any = dataclasses.MISSING, *, default_factory: Any = dataclasses.MISSING) -> Any:
-    """A field that changes how work is done and never what comes out (workers, cadence, paths): outside the key."""
+    """A field that changes how work is done and never what comes out (workers, cadence, paths): outside the key.
+
+    ``workers: int = execution(0)``; a list or dict as ``execution(default_factory=list)``; without either the recipe
+    must set it.
+    """
     if default_factory is not dataclasses.MISSING:
         return field(default_factory=default_factory, metadata={"execution": True})
     if default is dataclasses.MISSING:
@@ -115,18 +145,23 @@ def execution(default: Any = dataclasses.MISSING, *, default_factory: Any = data
 
 
 def slot(seam: str, *, optional: bool = False, execution: bool = False) -> Any:
-    """A stage field that takes one part of ``seam``; an ``execution`` slot (a layout) stays out of the key."""
+    """A stage field that takes one part of ``seam``; an ``execution`` slot (a layout) stays out of the key. Its
+    annotation is ``Any``; an ``optional`` one may stay None."""
     metadata = {"slot": seam, "many": False, "optional": optional, "execution": execution}
     return field(default=None, metadata=metadata)
 
 
 def slots(seam: str, *, optional: bool = True) -> Any:
-    """A stage field that takes any number of parts of ``seam``, in the recipe's order, each under its own name."""
+    """A stage field that takes any number of parts of ``seam``, in the recipe's order, each under its own name. Its
+    annotation is ``dict[str, Any]``; unless ``optional``, it needs one at least."""
     return field(default_factory=dict, metadata={"slot": seam, "many": True, "optional": optional})
 
 
 def from_stage(*artifacts: str, default: Any = MISSING, optional: bool = False) -> Any:
-    """A stage field that names the stage (or list of stages) whose artifact, of one of these kinds, is the input."""
+    """A stage field that names the stage (or list of stages) whose artifact, of one of these kinds, is the input.
+
+    Annotated ``str``, ``str | None`` or ``list[str]``; ``default`` is the name that a recipe usually gives that stage.
+    """
     metadata = {"input": artifacts, "optional": optional}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -134,6 +169,7 @@ def from_stage(*artifacts: str, default: Any = MISSING, optional: bool = False) 
 
 
 def is_execution(spec: dataclasses.Field[Any]) -> bool:
+    """Whether a field of a config was declared with :func:`execution` (or is such a slot)."""
     return bool(spec.metadata.get("execution", False))
 
 

@@ -9,15 +9,6 @@ from generator.source import Entry, Field
 
 __all__ = ["cell", "entry", "prose", "slug", "table"]
 
-KINDS = {
-    "protocol": "protocol",
-    "dataclass": "value type",
-    "enum": "enumeration",
-    "function": "function",
-    "class": "class",
-    "value": "value",
-}
-
 _ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 _PARAMETER = re.compile(r":param (\w+):")
 _RAISES = re.compile(r":raises (\w+):")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lmgraft.hookspecs import LIFECYCLE as EVENTS
 from lmgraft.version import DOORS, MANY, SEAM_API, SEAMS
 
 from generator.helpers import helpers
@@ -24,10 +25,13 @@ base class, no registration in code. Types below are those of the modules that t
 
 #: The public names of lmgraft.component, in the order in which an author meets them.
 COMPONENT = ("Component", "ComponentConfig", "execution", "MISSING", "StageConfig", "slot", "slots", "from_stage")
+#: Of interest to who writes a new kind of stage or a tool.
 COMPONENT_MORE = ("is_execution", "result_fields")
 
-LIFECYCLE = "lmgraft_run_start", "lmgraft_stage_start", "lmgraft_step", "lmgraft_checkpoint", "lmgraft_stage_end"
-LIFECYCLE = (*LIFECYCLE, "lmgraft_run_end")
+#: What stands behind a name in a heading, so that ``Tensors`` and ``tensors`` have anchors of their own.
+KINDS = {"protocol": ", a protocol", "dataclass": ", a value type", "enum": ", an enumeration", "class": ", a class"}
+
+LIFECYCLE = tuple(f"lmgraft_{name}" for name in EVENTS)
 
 OFFER = """A hook is a module-level function of the *light* module that an entry point names, marked
 `@lmgraft.hookspecs.hookimpl`. It returns `Component`s whose names are the names of the entry points, no more and no
@@ -48,7 +52,11 @@ def reference() -> str:
 
 
 def _sections() -> Iterator[list[str]]:
-    yield ["## What a plugin offers", prose(OFFER), *_entries(module("lmgraft.component"), (*COMPONENT, *COMPONENT_MORE))]
+    yield [
+        "## What a plugin offers",
+        prose(OFFER),
+        *_entries(module("lmgraft.component"), (*COMPONENT, *COMPONENT_MORE)),
+    ]
     for seam in SEAMS:
         yield _seam(seam, "Seam")
     for door in DOORS:
@@ -68,7 +76,7 @@ def _seam(seam: str, word: str) -> list[str]:
     many = "any number, in order, each under its own name" if seam in MANY else "one in each place"
     rows = [
         f"- hook: `{spec.signature.removeprefix('def ')}`: {prose(spec.doc)}",
-        f"- entry points: `[project.entry-points.\"lmgraft.{seam}\"]`",
+        f'- entry points: `[project.entry-points."lmgraft.{seam}"]`',
         f"- version of the protocol (`Component.api`): {oldest}" + (f" to {newest}" if newest != oldest else ""),
         f"- a recipe takes {many}",
     ]
@@ -82,11 +90,10 @@ def _public(contract: Module) -> tuple[str, ...]:
 
 
 def _entries(home: Module, names: tuple[str, ...], prefix: str = "") -> Iterator[str]:
-    kinds = {"protocol": ", a protocol", "dataclass": ", a value type", "enum": ", an enumeration"}
     for name in names:
         one = home.entries[name]
         said = f"{prefix.removeprefix('lmgraft.')}.{name}" if prefix else name
-        yield from entry(one, f"### `{said}`{kinds.get(one.kind, '')}")
+        yield from entry(one, f"### `{said}`{KINDS.get(one.kind, '')}")
 
 
 def _contents(sections: list[list[str]]) -> Iterator[str]:

@@ -11,12 +11,17 @@ import inspect
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 __all__ = ["ROOT", "Entry", "Field", "Method", "Module", "module"]
 
 ROOT = Path(__file__).parents[2]
+
+#: The longest signature on one line.
+WIDTH = 110
+#: Decorators that a caller must know of.
+MARKS = ("property", "classmethod", "staticmethod", "contextmanager")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,8 @@ class Entry:
         if not self.doc:
             yield self.name
         for part in (*self.fields, *self.methods):
-            if not part.doc:
+            # Of a constructor its class's docstring speaks; a protocol's says what core calls it with.
+            if not part.doc and (part.name != "__init__" or self.kind == "protocol"):
                 yield f"{self.name}.{part.name}"
 
 
@@ -67,7 +73,7 @@ class Module:
     """Every name at the top that is no import, in the order of the file."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def module(name: str) -> Module:
     """A module of core by its dotted name."""
     path = ROOT / "core" / Path(*name.split("."))
@@ -95,7 +101,7 @@ def _entries(body: list[ast.stmt], lines: list[str]) -> Iterator[Entry]:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if isinstance(target, ast.Name) and node.value is not None:
                 doc = _string(after) or _comment(lines, node.lineno)
-                yield Entry(target.id, "value", f"{target.id} = {ast.unparse(node.value)}", doc)
+                yield Entry(target.id, "value", "\n".join(lines[node.lineno - 1 : node.end_lineno]), doc)
 
 
 def _class(node: ast.ClassDef) -> Entry:
@@ -133,49 +139,57 @@ def _methods(node: ast.ClassDef) -> Iterator[Method]:
             continue
         # A constructor is part of what a caller needs; other names with underscores are not.
         if item.name == "__init__" or not item.name.startswith("_"):
-            doc = ast.get_docstring(item) or ("Makes one." if item.name == "__init__" and _plain(item) else "")
-            yield Method(item.name, _signature(item), doc)
-
-
-def _plain(init: ast.FunctionDef) -> bool:
-    """A constructor that has a body and no words of its own: its class's docstring is about it."""
-    return not isinstance(init.body[-1], ast.Expr)
+            yield Method(item.name, _signature(item), ast.get_docstring(item) or "")
 
 
 def _signature(node: ast.FunctionDef) -> str:
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
+    """On one line where it fits, otherwise one argument a line."""
     marks = [ast.unparse(mark) for mark in node.decorator_list]
-    above = "".join(f"@{mark}\n" for mark in marks if mark in ("property", "classmethod", "staticmethod", "contextmanager"))
-    line = f"{above}def {node.name}({ast.unparse(node.args)}){returns}"
-    return line if max(map(len, line.splitlines())) <= 110 else above + _long(node, returns)
+    above = "".join(f"@{mark}\n" for mark in marks if mark in MARKS)
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
+    said = list(_arguments(node.args))
+    line = f"def {node.name}({', '.join(said)}){returns}"
+    if len(line) > WIDTH:
+        line = f"def {node.name}(\n" + "".join(f"    {argument},\n" for argument in said) + f"){returns}"
+    return above + line
 
 
-def _long(node: ast.FunctionDef, returns: str) -> str:
-    """One argument a line."""
-    plain = node.args
-    first = [*plain.posonlyargs, *plain.args]
-    bare = [None] * (len(first) - len(plain.defaults))
-    said = [_argument(arg, default) for arg, default in zip(first, [*bare, *plain.defaults], strict=True)]
-    if plain.vararg or plain.kwonlyargs:
-        said.append(f"*{_argument(plain.vararg, None)}" if plain.vararg else "*")
-    said += [_argument(arg, default) for arg, default in zip(plain.kwonlyargs, plain.kw_defaults, strict=True)]
-    said += [f"**{_argument(plain.kwarg, None)}"] if plain.kwarg else []
-    return f"def {node.name}(\n" + "".join(f"    {arg},\n" for arg in said) + f"){returns}"
+def _arguments(all_of: ast.arguments) -> Iterator[str]:
+    first = [*all_of.posonlyargs, *all_of.args]
+    bare = [None] * (len(first) - len(all_of.defaults))
+    for argument, default in zip(first, [*bare, *all_of.defaults], strict=True):
+        yield _argument(argument, default)
+    if all_of.vararg:
+        yield f"*{_argument(all_of.vararg, None)}"
+    elif all_of.kwonlyargs:
+        yield "*"
+    for argument, default in zip(all_of.kwonlyargs, all_of.kw_defaults, strict=True):
+        yield _argument(argument, default)
+    if all_of.kwarg:
+        yield f"**{_argument(all_of.kwarg, None)}"
 
 
-def _argument(arg: ast.arg, default: ast.expr | None) -> str:
-    text = ast.unparse(arg)
-    return text if default is None else f"{text} = {ast.unparse(default)}"
+def _argument(argument: ast.arg, default: ast.expr | None) -> str:
+    if default is None:
+        return ast.unparse(argument)
+    equals = " = " if argument.annotation else "="
+    return f"{ast.unparse(argument)}{equals}{_plain(default)}"
+
+
+def _plain(node: ast.expr) -> str:
+    """Source in the double quotes that it was written with."""
+    text = ast.unparse(node)
+    return text if '"' in text else text.replace("'", '"')
 
 
 def _default(value: ast.expr | None) -> str:
     if value is None:
         return ""
     if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
-        named = {word.arg: ast.unparse(word.value) for word in value.keywords}
+        named = {word.arg: _plain(word.value) for word in value.keywords}
         made = named.get("default_factory", "")
         return named.get("default", {"dict": "{}", "list": "[]"}.get(made, f"{made}()"))
-    return ast.unparse(value)
+    return _plain(value)
 
 
 def _string(node: ast.stmt | None) -> str:

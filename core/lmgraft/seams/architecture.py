@@ -11,7 +11,22 @@ Rules
   DDP's gradients unsynchronised without a word).
 - Causal: outputs at position t depend on tokens <= t of the same segment only. Padding and packing change nothing.
 - The module computes what is asked for and nothing else; logits never leave it, except the last position's for
-  generation (``next_logits``).
+  generation (``next_logits``). :func:`lmgraft.training.asks.compute` answers all asks but ``value`` and ``next_logits``
+  from hidden states and the head's weight. What it cannot answer it refuses with a :class:`lmgraft.errors.Fault`.
+- Parameters are not filled by ``build``: an initializer or a model folder fills them. A module with buffers is built a
+  second time on its device, so ``build(vocab_size, "cpu")`` must work too. Tensors are float32; under ``bfloat16`` the
+  engine calls ``forward`` inside ``torch.autocast``.
+
+From a model folder back to its architecture: a finished model is a folder with ``config.json``, and ``lmgraft
+generate``, ``lmgraft.load`` and every evaluate stage must find what builds it. Core imports the light modules of the
+installed architectures, the one whose name is the file's ``model_type`` first, and asks each *config class* that has
+the class method ``from_hub`` (see :class:`ArchitectureConfig`). The first that does not say None gives the settings;
+the part is built from them, and the vocabulary's size is the file's ``vocab_size``. So ``from_hub(hub_config(V))`` must
+be the settings again. An architecture without it can be trained and cannot be evaluated.
+
+Generation: core asks ``next_logits`` of one sequence, first with the whole prompt and ``cache=None``, then with the one
+new token, its absolute position in ``positions`` and the ``cache`` of the answer before. A module that gives no cache
+(``Outputs.cache`` None) is given the whole sequence each time.
 """
 
 from __future__ import annotations
@@ -25,7 +40,16 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["ASKS", "DECODER_NAMES", "Architecture", "DecoderSpec", "Outputs", "Role", "TensorRole"]
+__all__ = [
+    "ASKS",
+    "DECODER_NAMES",
+    "Architecture",
+    "ArchitectureConfig",
+    "DecoderSpec",
+    "Outputs",
+    "Role",
+    "TensorRole",
+]
 
 #: What an objective may ask of every position. ``next_logits`` is for generation only and no objective's business.
 ASKS = frozenset({"logprob", "logsumexp", "entropy", "vocab_mean", "greedy", "value", "next_logits"})
@@ -91,23 +115,39 @@ class Role(Enum):
     """What a weight does, for initializers and optimizer groups."""
 
     EMBEDDING = "embedding"
+    """(V, hidden): tokens to vectors; the head as well where it is tied."""
     POSITION = "position"
+    """(context, hidden): a learned table of positions."""
     HEAD = "head"
+    """(V, hidden): vectors to logits."""
     NORM = "norm"
+    """The gain of a norm."""
     QUERY = "query"
+    """Hidden to queries."""
     KEY = "key"
+    """Hidden to keys."""
     VALUE = "value"
+    """Hidden to values."""
     ATTENTION_OUT = "attention_out"
+    """Attention's output projection, into the residual stream."""
     MLP_IN = "mlp_in"
+    """Hidden to the MLP's width (``up_proj``)."""
     MLP_GATE = "mlp_gate"
+    """The gate of a gated MLP."""
     MLP_OUT = "mlp_out"
+    """The MLP's output projection, into the residual stream."""
     BIAS = "bias"
+    """A bias, of a projection or of a norm."""
     OTHER = "other"
+    """None of these: a router, a convolution, a state-space matrix."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorRole:
+    """What a parameter does, and where."""
+
     role: Role
+    """What it does."""
     layer: int | None = None
     """0 .. layers - 1, or None outside the stack."""
 
@@ -121,40 +161,76 @@ class DecoderSpec:
     """
 
     layers: int
+    """Blocks, each attention and MLP."""
     hidden: int
+    """Width of the residual stream."""
     heads: int
+    """Query heads."""
     kv_heads: int
+    """Key and value heads, each serving ``heads / kv_heads`` query heads."""
     head_dim: int
+    """Width of a head; ``heads * head_dim`` need not be ``hidden``."""
     mlp: int
+    """Width of the MLP (of one expert's, where there are experts)."""
     context: int
+    """The longest sequence, in tokens."""
     norm: str = "rmsnorm"
     """``rmsnorm``, ``layernorm`` or ``none``."""
     norm_eps: float = 1e-5
+    """Added to the variance (mean square) inside a norm."""
     activation: str = "silu"
     """``silu``, ``gelu`` or ``gelu_tanh`` (GPT-2's)."""
     gated: bool = True
+    """The MLP is ``down(act(gate(x)) * up(x))``, otherwise ``down(act(up(x)))``."""
     positions: str = "rope"
     """``rope``, ``learned``, ``alibi`` or ``none``."""
     rope_theta: float = 10_000.0
+    """Base of the rotary wavelengths."""
     bias: bool = False
     """On every projection of a layer."""
     qkv_bias: bool = False
     """On q, k and v alone (Qwen-2)."""
     tied: bool = False
+    """The head is the embedding matrix."""
     parallel_block: bool = False
+    """Attention and MLP read the same normed input and are added together (GPT-J)."""
     experts: int = 0
+    """Experts of each MLP; 0: one dense MLP."""
     experts_per_token: int = 0
+    """How many of them each token goes through."""
+
+
+class ArchitectureConfig(Protocol):
+    """What an architecture's *settings* may have beside their fields. Both are optional and light: no torch."""
+
+    @classmethod
+    def from_hub(cls, config: Mapping[str, Any]) -> ArchitectureConfig | None:
+        """The settings that a ``config.json`` was written from; None where it is none of this architecture's
+        (another ``model_type``). Called on the class, with the file's whole content.
+
+        :raises UserError: it is one of this architecture's, with a switch that the architecture lacks.
+        """
+        ...
+
+    def spec(self) -> DecoderSpec | None:
+        """For standard decoders, what ``Architecture.spec`` gives, before anything heavy is imported: layouts refuse by
+        it what they cannot express, and a train stage a ``seq_len`` above its ``context``. Such a config's
+        ``provides()`` holds ``"decoder_spec"``."""
+        ...
 
 
 @runtime_checkable
 class Architecture(Protocol):
+    """The part: builds the model and tells of it."""
+
     def build(self, vocab_size: int, device: str = "meta") -> nn.Module:
         """A module whose ``forward(tokens, positions=None, segments=None, targets=None, asks=(), cache=None)`` gives
         :class:`Outputs`.
 
         ``tokens`` (B, T) int64; ``positions`` (B, T) int64, by default 0, 1, 2 ...; ``segments`` (B, T) int64, tokens
         of different segments do not see one another, -1 marks padding, None means one segment; ``targets`` (B, T) or
-        (B, T, K) int64, negative where nothing is asked (its log-probability is 0).
+        (B, T, K) int64, negative where nothing is asked (its log-probability is 0); ``asks`` a collection of names in
+        :data:`ASKS`; ``cache`` what an earlier answer held in ``Outputs.cache``. ``forward`` has exactly these names.
         """
         ...
 
@@ -172,7 +248,9 @@ class Architecture(Protocol):
         ...
 
     def hub_config(self, vocab_size: int) -> dict[str, Any]:
-        """The ``config.json`` of the Hugging Face class with the same logits."""
+        """The ``config.json`` of the Hugging Face class with the same logits, as a JSON object: ``model_type``,
+        ``architectures`` and ``vocab_size`` at least. An architecture that Hugging Face does not have takes a
+        ``model_type`` of its own."""
         ...
 
     def to_hub(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:

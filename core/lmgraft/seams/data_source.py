@@ -10,6 +10,10 @@ Rules
 - What a unit holds is pinned: by ``path`` (core takes the file's sha256) or by ``digest`` (a hub commit, a hash).
 - ``read(unit, n)`` yields exactly what ``read(unit, 0)`` yields after its first ``n`` documents.
 - Bad input raises :class:`lmgraft.errors.UserError` naming the file and the line.
+- A part is built anew in each worker process, and one instance may read several units, one after another: nothing that
+  ``read`` remembers may change what a later ``read`` gives.
+- Its config says in ``provides()`` which columns its documents have (``"columns:text"``), and in ``ready()`` whether it
+  has been pointed at anything.
 """
 
 from __future__ import annotations
@@ -29,12 +33,18 @@ class Document:
     id: str
     """Unique within its source; core prefixes the source's name."""
     text: str | None = None
+    """Plain text; the other four are None then."""
     messages: Sequence[Mapping[str, Any]] | None = None
+    """A conversation: ``{"role": "system" | "user" | "assistant", "content": text}`` in order."""
     prompt: str | None = None
+    """What both answers of a pair answer."""
     chosen: str | None = None
+    """The preferred answer."""
     rejected: str | None = None
+    """The other answer."""
     group: str = ""
-    """Documents of one group (a file, a site, a conversation tree) are never split between training and held-out."""
+    """Documents of one group (a file, a site, a conversation tree) are never split between training and held-out.
+    Empty: the document is a group of its own."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else is known, JSON values only."""
 
@@ -50,18 +60,23 @@ class Unit:
     """A piece of a source that one worker reads."""
 
     id: str
+    """Unique within its source, the same on every machine."""
     path: str | None = None
     """The file it is read from; its content digest becomes part of the action key."""
     digest: str | None = None
     """Where there is no single file: what pins the content."""
     start: int = 0
+    """First byte of a range of ``path``, or whatever the source means by it."""
     end: int | None = None
+    """The byte after the last; None: to the end."""
     size: int = 0
     """Bytes, as far as known beforehand: for progress only."""
 
 
 @runtime_checkable
 class DataSource(Protocol):
+    """The part: cuts what it has into units, and reads them."""
+
     def units(self) -> list[Unit]:
         """All units, in a fixed order."""
         ...

@@ -5,6 +5,10 @@ An evaluator sees a :class:`~lmgraft.seams.parallelism.ModelHandle`, never a mod
 Rules
 - Deterministic: neither batch size nor layout changes a score.
 - A score carries what is needed to compare it with another (unit, number of items, settings).
+- Every rank of a layout calls ``run`` with the same arguments and asks the same questions in the same order; all get
+  the same answers. Work that depends on a clock, a rank or unseeded chance would leave the ranks waiting.
+- Ask in batches: ``handle.score`` takes many requests at once and is much faster so.
+- Its config says in ``needs()`` which columns it reads (``"columns:text"``).
 """
 
 from __future__ import annotations
@@ -22,10 +26,16 @@ __all__ = ["EvaluationData", "Evaluator", "Score"]
 
 @dataclass(frozen=True, slots=True)
 class Score:
+    """One figure of one model."""
+
     name: str
+    """What was measured; one evaluator's scores of one model have different names."""
     value: float
+    """The figure, finite."""
     unit: str = ""
+    """``bits/byte``, ``nats``, ``%`` ...; empty for a pure number."""
     higher_is_better: bool = True
+    """Which way is up, for tables and sweeps."""
     reference: bool = False
     """True for a figure beside the model's, such as gzip's on the same text."""
     detail: Mapping[str, Any] = field(default_factory=dict)
@@ -43,8 +53,14 @@ class EvaluationData(Protocol):
 
 @runtime_checkable
 class Evaluator(Protocol):
+    """The part: asks a model and gives scores."""
+
     def run(
         self, handle: ModelHandle, tokenizer: TextTokenizer, *, data: EvaluationData, limit: int | None
     ) -> list[Score]:
-        """``limit`` caps the number of items; None takes all."""
+        """``handle`` is the model, ``tokenizer`` the one saved with it. ``limit`` caps the number of items; None takes
+        all.
+
+        :raises UserError: there is nothing to ask (no such documents).
+        """
         ...

@@ -10,6 +10,10 @@ Rules
   ``schema()`` and the int64 column ``position`` copied from the batch. Core spools the rows to disk and sorts them by
   ``order()`` in bounded memory; ``resolve`` yields ``(position, verdict)`` for the documents that are not kept whole,
   in any order. Documents that it does not name are kept.
+- Which of the two a filter is core sees by its methods. It is built anew in each worker process: nothing that it
+  remembers of one batch may change a verdict of another.
+- A filter that looks at a form that a document does not have (``text`` of a chat) keeps that document or says in its
+  config's ``needs()`` that it wants another (``"columns:messages"``). Only ``text`` can be rewritten or cut.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ class Verdict:
     """What happens to a document: kept, kept with other text, kept without some spans, or dropped."""
 
     keep: bool = True
+    """False drops it."""
     reason: str = ""
     """Why it was dropped or rewritten: a short stable word such as ``too_short``."""
     text: str | None = None
@@ -41,18 +46,23 @@ class Verdict:
 
     @classmethod
     def drop(cls, reason: str) -> Verdict:
+        """Drops the document."""
         return cls(keep=False, reason=reason)
 
     @classmethod
     def rewrite(cls, text: str, reason: str) -> Verdict:
+        """Keeps the document with ``text`` in place of its own."""
         return cls(text=text, reason=reason)
 
 
+#: The verdict on a document that stays as it is.
 KEEP = Verdict()
 
 
 @runtime_checkable
 class RowFilter(Protocol):
+    """A part that judges each document by itself."""
+
     def judge(self, batch: Sequence[Document]) -> list[Verdict]:
         """One verdict for each document, in order."""
         ...
@@ -62,6 +72,7 @@ class SortedSpool(Protocol):
     """The sketches of a whole corpus, sorted, read in bounded memory."""
 
     rows: int
+    """Rows in all."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Ascending by the filter's ``order()``; a batch ends anywhere."""
@@ -70,6 +81,8 @@ class SortedSpool(Protocol):
 
 @runtime_checkable
 class CorpusFilter(Protocol):
+    """A part that judges documents beside all others of the corpus, in memory that does not grow with it."""
+
     def schema(self) -> pa.Schema:
         """The columns of a sketch; holds ``position: int64``."""
         ...
@@ -79,7 +92,8 @@ class CorpusFilter(Protocol):
         ...
 
     def sketch(self, batch: Sequence[Document], positions: Sequence[int]) -> pa.RecordBatch:
-        """The rows of a batch; ``positions`` number the documents in corpus order."""
+        """The rows of a batch; ``positions`` number the documents in corpus order, ascending. Columns and types are
+        those of ``schema()``; no row at all for documents that it need not see again."""
         ...
 
     def resolve(self, spool: SortedSpool, workdir: Path, memory_mb: int) -> Iterator[tuple[int, Verdict]]:
@@ -100,4 +114,5 @@ class FittedFilter(Protocol):
         ...
 
 
+#: Either kind.
 Filter = RowFilter | CorpusFilter

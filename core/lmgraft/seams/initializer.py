@@ -23,11 +23,16 @@ class ModelShape:
     """What an initializer may know of the whole model."""
 
     layers: int
+    """Blocks in the stack."""
     hidden: int
+    """Width of the residual stream."""
 
 
 @runtime_checkable
 class Initializer(Protocol):
+    """The part: fills one tensor after another."""
+
     def fill(self, tensor: torch.Tensor, role: TensorRole, shape: ModelShape, generator: torch.Generator) -> None:
-        """Fills a float32 CPU tensor in place."""
+        """Fills a float32 CPU tensor in place. Its shape is the parameter's own, ``(out, in)`` for a projection;
+        ``generator`` is seeded with (seed, name of the tensor)."""
         ...

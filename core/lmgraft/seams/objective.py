@@ -13,10 +13,12 @@ Rules
 - ``encode`` refuses a document that it cannot learn from with a :class:`lmgraft.errors.UserError` that names the
   document's id; one with nothing to learn gives no examples. It does not cut: what is longer than the stage's
   ``seq_len`` core counts and drops, or refuses, as the stage is configured.
-- Optional: ``chat_template(tokenizer) -> str``, the Jinja source that ``encode`` formats chats with. Core saves it
-  beside the finished model's tokenizer, so that text generation formats prompts as training did.
-- Optional: ``values() -> frozenset[str]``, the names that ``loss`` reads from ``Batch.values`` and that ``encode`` does
-  not fill; they come from the stage's ``reference`` (``"reference"``: the summed log-probability of each sequence).
+- Optional methods stand in :class:`ObjectiveOptions`; core looks for each by its name.
+- Its config says in ``needs()`` which columns it learns from (``"columns:text"``), and ``"reference"`` where its loss
+  reads a reference's log-probabilities.
+
+Where a stage trains on packed tokens, ``encode`` is not called: batches are windows of the token stream, each predicted
+token of weight 1, ``unit`` and ``role`` None. Where it trains on a corpus, each row of a batch is one :class:`Example`.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from lmgraft.seams.tokenizer import TextTokenizer
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Batch", "Example", "Loss", "Objective"]
+__all__ = ["Batch", "Example", "Loss", "Objective", "ObjectiveOptions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,14 @@ class Example:
     """One encoded sequence of a unit. ``weights`` says which *predicted* tokens count: same length as ``tokens``."""
 
     tokens: list[int]
+    """Ids, the first one (which is read and never predicted) included; at most the stage's ``seq_len`` + 1 of them."""
     weights: list[float]
+    """Of each token as something to predict; that of the first one is never used."""
     role: int = 0
     """What the sequence is within its unit (0 the chosen, 1 the rejected)."""
     values: Mapping[str, float] = field(default_factory=dict)
+    """Numbers of this sequence that ``loss`` is to read from ``Batch.values``; all examples have the same names, and
+    those are what ``ObjectiveOptions.values`` gives."""
 
 
 @dataclass(slots=True)
@@ -61,7 +67,7 @@ class Batch:
     segments: torch.Tensor | None = None
     """(B, T) int64 document number, -1 on padding; None where each row is one document without padding."""
     unit: torch.Tensor | None = None
-    """(B,) int64: sequences with one number belong together."""
+    """(B,) int64: sequences with one number belong together; -1 on rows of padding. Numbers count within the batch."""
     role: torch.Tensor | None = None
     """(B,) int64: see :class:`Example`."""
     values: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -75,12 +81,16 @@ class Loss:
     terms: dict[str, torch.Tensor]
     """Scalars with gradient; term k is divided by the batch's total of normalizer k."""
     metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """name -> (sum, count)."""
+    """name -> (sum, count): told as sum / count of the whole batch, ``val_NAME`` on held-out rows."""
 
 
 @runtime_checkable
 class Objective(Protocol):
+    """The part: what is learnt from, and the loss."""
+
     asks: frozenset[str]
+    """What the model is asked for at every position, of ``lmgraft.seams.architecture.ASKS``; what :class:`Outputs`
+    holds in ``loss``."""
 
     def columns(self) -> frozenset[str]:
         """The document columns it learns from (``{"text"}``)."""
@@ -91,9 +101,32 @@ class Objective(Protocol):
         ...
 
     def normalizers(self, batch: Batch) -> dict[str, float]:
-        """The denominators of the terms, from data only."""
+        """The denominators of the terms, from data only: name -> this microbatch's share of the total. A total of 0
+        counts as 1."""
         ...
 
     def loss(self, out: Outputs, batch: Batch, shared: Mapping[str, Any]) -> Loss:
-        """``shared`` holds what an optional ``prepare(out, batch)`` of every microbatch summed up to."""
+        """The terms under the names of ``normalizers``, as sums over this microbatch. ``out`` holds what ``asks``
+        names, (B, T) float32 each; ``shared`` what an optional ``prepare`` of every microbatch summed up to."""
+        ...
+
+
+class ObjectiveOptions(Protocol):
+    """What an objective may have beside :class:`Objective`. Each of them is optional by itself."""
+
+    def chat_template(self, tokenizer: TextTokenizer) -> str:
+        """The Jinja source that ``encode`` formats chats with. Core saves it beside the finished model's tokenizer, so
+        that text generation formats prompts as training did."""
+        ...
+
+    def values(self) -> frozenset[str]:
+        """The names that ``loss`` reads from ``Batch.values``. ``"reference"`` is filled from the stage's
+        ``reference``: the summed log-probability, by ``weights``, of each sequence under the reference model. All
+        others are filled by ``Example.values``."""
+        ...
+
+    def prepare(self, out: Outputs, batch: Batch) -> Mapping[str, Any]:
+        """Sums over a microbatch that ``loss`` needs of the whole batch (KTO's KL): numbers or tensors, added up over
+        microbatches and data ranks and given to every ``loss`` as ``shared``. Costs a second forward pass, without
+        gradients."""
         ...

@@ -3,6 +3,10 @@
 Rules
 - State is per parameter and elementwise or per tensor, so that a layout may shard it; its names are stable.
 - The learning rate comes with each step; ``lr`` of the config is the schedule's peak.
+- Its state holds tensors and numbers only, and nothing else decides the next step: it is saved by parameter name and
+  restored under any layout.
+- Clipping is the engine's; ``weight_decay`` and the like are settings of the part. Global norms or anything else that
+  mixes parameters cannot be sharded.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ __all__ = ["Optimizer"]
 
 @runtime_checkable
 class Optimizer(Protocol):
+    """The part: makes a torch optimizer."""
+
     def peak(self) -> float:
         """The learning rate at a schedule factor of 1."""
         ...

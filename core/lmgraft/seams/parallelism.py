@@ -12,6 +12,16 @@ Rules
 - Weights start the same in every layout: each canonical tensor is initialised from (seed, name) alone.
 - Checkpoints are of canonical, unfused, unsharded tensors: any layout loads any other's.
 - Padded vocabulary columns count as minus infinity.
+
+One step. The loop cuts its data rank's share of the batch into microbatches and calls ``forward_backward`` once with
+all of them. The engine adds up ``Objective.normalizers`` over microbatches and data ranks (a total of 0 counts as 1)
+and, if the objective has ``prepare``, its sums too; then for each microbatch it runs the module with the objective's
+``asks``, calls ``Objective.loss`` and goes backward through the sum over k of ``terms[k] / total[k]``, plus the mean
+over all microbatches of each of ``Outputs.model_losses``. Gradients are *summed* over data ranks, not averaged. The
+loop then calls ``apply(lr)``, or ``discard()`` where loss or norm is not finite.
+
+Weights. ``lmgraft.training.weights`` builds a module, fills it from the initializer or from a model folder, gives its
+canonical tensors and exports them; ``lmgraft.training.handle.Handle`` is a :class:`ModelHandle` over any module.
 """
 
 from __future__ import annotations
@@ -41,6 +51,7 @@ class StepStats:
     grad_norm: float
     """Global L2 norm before clipping; ``nan`` or ``inf`` where the step is unusable."""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    """``Loss.metrics`` of all microbatches and ranks: name -> sum / count."""
 
 
 @dataclass(slots=True)
@@ -48,21 +59,27 @@ class EnginePlan:
     """All that an engine needs in order to build, start and step a model."""
 
     architecture: Architecture
+    """The built part; ``architecture.build(vocab_size, device)`` is the module."""
     vocab_size: int
+    """V of the tokenizer; a layout may pad it inside, and exports exactly this many."""
     device: str
     """``cpu``, ``cuda`` or ``mps``."""
     precision: str
     """``float32`` or ``bfloat16`` (weights and optimizer state stay float32)."""
     seed: int
+    """Decides the weights that the initializer gives."""
     weights: Path | None = None
     """A Hugging Face model folder to start from; None: the initializer's weights."""
     initializer: Initializer | None = None
+    """Fills the weights where ``weights`` is None; then it is there."""
     objective: Objective | None = None
     """None: the engine only scores and generates."""
     optimizer: Optimizer | None = None
+    """None: the engine does not step."""
     clip: float | None = None
     """Gradients are scaled to this global norm at most."""
     compile: bool = False
+    """torch.compile the module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +87,9 @@ class Scored:
     """Per predicted token, in order: its natural log-probability and whether it was the argmax."""
 
     logprobs: list[float]
+    """Natural logarithms, one a token of the continuation."""
     greedy: list[bool]
+    """Was the token the most probable one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +97,25 @@ class Sampling:
     """How to draw tokens. ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 switch those off."""
 
     max_new_tokens: int = 128
+    """Tokens at most."""
     temperature: float = 0.8
+    """Logits are divided by it; 0 takes the most probable token."""
     top_k: int = 0
+    """Only the k most probable tokens; 0: all."""
     top_p: float = 1.0
+    """Only the most probable tokens that make up this much probability; 1: all."""
     seed: int = 0
+    """Of the generator that draws."""
     stop_ids: tuple[int, ...] = ()
+    """An id that ends the text; it is yielded too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
+    """A finished generation."""
+
     ids: list[int]
+    """The new tokens, a stop id included."""
     finished: bool
     """True where a stop id ended it, False where the limit did."""
 
@@ -116,6 +144,8 @@ class ModelHandle(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
+    """A model under a layout: what the training loop and evaluation work with. One on each rank."""
+
     @property
     def data(self) -> tuple[int, int]:
         """(rank, size) among the ranks that read different data."""
@@ -126,7 +156,11 @@ class Engine(Protocol):
         """True on exactly one rank: the one that writes files."""
         ...
 
-    def forward_backward(self, microbatches: Sequence[Batch]) -> StepStats: ...
+    def forward_backward(self, microbatches: Sequence[Batch]) -> StepStats:
+        """Gradients of the whole batch, of which ``microbatches`` is this data rank's share, and its statistics (see
+        "One step" above). Batches come on the CPU. All of them count, whatever their number and sizes; data ranks have
+        equally many, evened out by rows of padding without weight. No parameter changes."""
+        ...
 
     def apply(self, lr: float) -> None:
         """Clips, steps the optimizer with this learning rate and zeroes the gradients."""
@@ -146,10 +180,13 @@ class Engine(Protocol):
         then each must score equally many of them."""
         ...
 
-    def handle(self) -> ModelHandle: ...
+    def handle(self) -> ModelHandle:
+        """The model to ask, with its present weights."""
+        ...
 
     def save(self, folder: Path) -> None:
-        """Writes ``model.safetensors`` and ``optimizer.safetensors``; core makes the folder atomic."""
+        """Writes ``model.safetensors`` and ``optimizer.safetensors``; core makes the folder atomic. Only the main rank
+        writes, the others gather with it: they are given a folder that they must not touch."""
         ...
 
     def load(self, folder: Path) -> None:
@@ -157,7 +194,8 @@ class Engine(Protocol):
         ...
 
     def export(self, folder: Path) -> None:
-        """Writes ``config.json``, ``generation_config.json`` and ``model.safetensors`` in Hugging Face form."""
+        """Writes ``config.json``, ``generation_config.json`` and ``model.safetensors`` in Hugging Face form, on the
+        main rank; :func:`lmgraft.training.weights.export` does it from canonical tensors."""
         ...
 
     def parameters(self) -> Mapping[str, torch.Size]:
@@ -167,6 +205,8 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Parallelism(Protocol):
+    """The part: puts work on ranks, with an engine for each."""
+
     def launch(self, work: Callable[[Callable[[EnginePlan], Engine]], None]) -> None:
         """Calls ``work(make_engine)`` on every rank and returns when all are done.
 

@@ -14,8 +14,12 @@ __all__ = ["Schedule"]
 
 @runtime_checkable
 class Schedule(Protocol):
+    """The part: a factor for every step."""
+
     def factor(self, step: int, steps: int) -> float:
-        """What the peak learning rate is multiplied with at ``step`` (0 .. steps - 1)."""
+        """What the peak learning rate is multiplied with at ``step`` (0 .. ``steps`` - 1); finite, at least 0."""
         ...
 
-    def extendable(self) -> bool: ...
+    def extendable(self) -> bool:
+        """Whether ``factor(step, steps)`` is the same for every ``steps`` above ``step``."""
+        ...

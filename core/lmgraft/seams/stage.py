@@ -4,6 +4,10 @@ Rules
 - ``run`` writes its artifact under ``context.out`` and nothing else anywhere, except scratch under ``context.work``.
 - Killed anywhere and called again with the same ``work``, it goes on and ends with the same bytes.
 - The same key gives the same bytes: no clock, no path, no host name in an artifact.
+- Its settings derive from :class:`lmgraft.component.StageConfig`: ``artifact`` says what it makes, :func:`slot` and
+  :func:`slots` which parts it takes, :func:`from_stage` what it reads.
+- One instance serves a stage of a run: ``identity`` is called first, in a dry run too; ``run`` only where no artifact
+  of that key is there yet; ``summary`` in either case.
 """
 
 from __future__ import annotations
@@ -23,17 +27,24 @@ __all__ = ["Progress", "Stage", "StageContext"]
 class Progress(Protocol):
     """A progress bar or its absence."""
 
-    def advance(self, amount: float = 1, **shown: Any) -> None: ...
+    def advance(self, amount: float = 1, **shown: Any) -> None:
+        """So much more is done; ``shown`` are figures to show beside the bar."""
+        ...
 
-    def total(self, total: float) -> None: ...
+    def total(self, total: float) -> None:
+        """How much there is in all, where it is known only now."""
+        ...
 
 
 class StageContext(Protocol):
     """What core gives to a stage at work."""
 
     name: str
+    """The stage's name in the recipe."""
     seed: int
+    """The stage's own, or else the run's."""
     device: str
+    """``cpu``, ``cuda`` or ``mps``; never ``auto``."""
     work: Path
     """Survives a crash; the stage's own."""
     out: Path
@@ -61,7 +72,9 @@ class StageContext(Protocol):
         """The same for many files at once, which is much faster."""
         ...
 
-    def progress(self, title: str, total: float | None, unit: str) -> AbstractContextManager[Progress]: ...
+    def progress(self, title: str, total: float | None, unit: str) -> AbstractContextManager[Progress]:
+        """A progress bar for a block of work; ``total`` None: not known, ``unit`` as ``"documents"`` or ``"B"``."""
+        ...
 
     def emit(self, row: Mapping[str, Any]) -> None:
         """Writes a row of metrics.jsonl (the stage's name is added)."""
@@ -82,16 +95,25 @@ class StageContext(Protocol):
 
 @runtime_checkable
 class Stage(Protocol):
+    """The part: does the work of one stage."""
+
     artifact: str
     """The kind of artifact it makes."""
 
-    def __init__(self, config: StageConfig) -> None: ...
+    def __init__(self, config: StageConfig) -> None:
+        """Light: no work is done before ``run``."""
+        ...
 
     def identity(self, context: StageContext) -> Mapping[str, Any]:
         """What the key must hold beyond fields, parts and inputs (the digests of a source's files)."""
         ...
 
-    def run(self, context: StageContext) -> None: ...
+    def run(self, context: StageContext) -> None:
+        """Makes the artifact in ``context.out``; calls ``context.alive()`` often.
+
+        :raises UserError: the input cannot be worked on.
+        """
+        ...
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
         """(name, value) pairs for the table at the end of a run."""
