@@ -3,23 +3,20 @@
 ``tokenizer_config.json`` then holds ``lmgraft_tokenizer``, the name of the part whose ``load`` reads the folder, with
 ``lmgraft_tokenizer_code``, the digest of that part's package: what its code does decides ids, so it belongs to the
 artifact's content and tokens are encoded anew when it changes. ``lmgraft_tokenizer_files`` names further files.
-
-A folder may come from a stranger. It names an installed tokenizer or nothing; no module, no path, no code of its own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lmgraft.component import Component
 from lmgraft.errors import Problem, UserError
-from lmgraft.seams.tokenizer import LoadingTokenizer, TextTokenizer, Tokenizer
+from lmgraft.seams.tokenizer import LoadingTokenizer, Tokenizer
 
-__all__ = ["CONFIG", "FILE", "PART", "content", "is_readable", "load_by_part", "names", "read_json", "save"]
+__all__ = ["CONFIG", "FILE", "PART", "content", "names", "read_json", "save"]
 
 FILE = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
@@ -96,62 +93,6 @@ def _inside(folder: Path, name: str) -> bool:
     plain = bool(parts) and not name.startswith("/") and ".." not in parts and not set(name) & set("\\:\0")
     # A link in the folder may lead out of it.
     return plain and (folder / name).resolve().is_relative_to(folder.resolve())
-
-
-def is_readable(folder: Path) -> bool:
-    """Whether the part that reads this folder, if it takes one, is installed."""
-    from lmgraft import table
-
-    name = read_json(folder / CONFIG).get(PART)
-    return name is None or bool(isinstance(name, str) and table.select("tokenizer", name))
-
-
-def load_by_part(folder: Path, config: Mapping[str, Any]) -> TextTokenizer:
-    """What the installed part that ``config`` names makes of the folder, built with its default settings.
-
-    Raises :class:`UserError` where there is no such part, or it reads no folders, or it fails.
-    """
-    path, name = folder / CONFIG, config[PART]
-    part = _part(path, name)
-    try:
-        loaded: Any = part.load(folder)
-    except UserError:
-        raise
-    except Exception as error:  # the files may be damaged in any way
-        cause = f"{type(error).__name__}: {error}"
-        remedy = f"make the tokenizer again; lmgraft plugins show {name} tells whose part it is"
-        raise UserError(Problem(f"{folder}: the tokenizer {name} cannot read it", cause, remedy)) from error
-    if not isinstance(loaded, TextTokenizer):
-        cause = f"{type(loaded).__name__} lacks {', '.join(_lacking(loaded))}"
-        remedy = "tell its author: load returns a lmgraft.seams.tokenizer.TextTokenizer"
-        raise UserError(Problem(f"{path}: what the tokenizer {name} loads is none", cause, remedy))
-    return loaded
-
-
-def _part(path: Path, name: Any) -> LoadingTokenizer:
-    from lmgraft import table
-    from lmgraft.registry import build, registry
-
-    if not isinstance(name, str) or not table.select("tokenizer", name):
-        found = ", ".join(row.name for row in table.rows() if row.seam == "tokenizer") or "none"
-        cause = f"only that part can read this tokenizer; installed are {found}"
-        remedy = "pip install the distribution that the tokenizer was made with"
-        raise UserError(Problem(f"{path} needs the tokenizer {name!r}, which is not installed", cause, remedy))
-    installed = registry().get("tokenizer", name, where=str(path))
-    settings = installed.component.config()
-    settings.part = name
-    part: Any = build(installed.component, settings)
-    if not isinstance(part, LoadingTokenizer):
-        origin = f"{installed.row.distribution} {installed.row.version}"
-        cause = f"it was made by a tokenizer {name} that has a method load; that of {origin} has none"
-        remedy = f"pip install --upgrade {installed.row.distribution}, or the distribution that it was made with"
-        raise UserError(Problem(f"{path} cannot be read by the installed tokenizer {name!r}", cause, remedy))
-    return part
-
-
-def _lacking(loaded: Any) -> list[str]:
-    wanted = [name for name in vars(TextTokenizer) if not name.startswith("_")]
-    return [name for name in wanted if not hasattr(loaded, name)]
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from lmgraft.artifacts._tokenizer_files import CONFIG, FILE, PART, content, is_readable, load_by_part, names, save
+from lmgraft.artifacts._own_tokenizer import is_readable, load_by_part
+from lmgraft.artifacts._tokenizer_files import CONFIG, FILE, PART, content, names, save
 from lmgraft.artifacts._tokenizer_files import read_json as _json
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.tokenizer import TextTokenizer

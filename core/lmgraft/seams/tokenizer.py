@@ -69,8 +69,8 @@ class TextTokenizer(Protocol):
 
     @property
     def chat_template(self) -> str | None:
-        """The Jinja source that chats are written with: ``chat_template`` of ``tokenizer_config.json``, where core
-        writes it after training on chats, or None. Ids do not depend on it, so neither does the fingerprint."""
+        """The Jinja source that chats are written with, or None. Ids do not depend on it, so neither does the
+        fingerprint. It stands in ``tokenizer_config.json``; core adds it to what a part's ``load`` returns."""
         ...
 
 
