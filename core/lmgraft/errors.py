@@ -23,8 +23,11 @@ class Problem:
     """
 
     fact: str
+    """What is wrong, with the name of the file, key or plugin."""
     cause: str
+    """Why."""
     remedy: str
+    """What to do or type next."""
 
     def __str__(self) -> str:
         return f"{_line(self.fact)}\n  because: {_line(self.cause)}\n  try: {_line(self.remedy)}"
@@ -42,9 +45,13 @@ class LmgraftError(Exception):
 
 
 class UserError(LmgraftError):
-    """The user's input is wrong. Printed without a traceback; exit code 2."""
+    """The user's input is wrong. Printed without a traceback; exit code 2.
+
+    Takes one :class:`Problem` or several: ``UserError(Problem(fact, cause, remedy))``. ``problems`` holds them.
+    """
 
     exit_code = EXIT_USER
+    """Of the process that ends with it."""
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
@@ -66,10 +73,11 @@ class UserError(LmgraftError):
 
 
 class Fault(LmgraftError):
-    """lmgraft or one of its parts broke a promise. Exit code 1."""
+    """lmgraft or one of its parts broke a promise: a programmer's mistake and no user's. Exit code 1."""
 
 
 class Stopped(LmgraftError):
     """A signal arrived; the work so far is saved and the same command goes on. Exit code 75."""
 
     exit_code = EXIT_STOPPED
+    """Of the process that ends with it."""

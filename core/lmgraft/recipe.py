@@ -46,40 +46,63 @@ class PartUse:
     slot: str
     """The same within the stage: ``optimizer``, ``filters.length``."""
     seam: str
+    """The seam or door that it is of."""
     installed: Installed
+    """The component (``installed.component``) and where it comes from (``installed.row.distribution``)."""
     config: ComponentConfig
+    """Its settings; ``config.part`` is its name."""
     execution: bool = False
+    """In a slot that stays out of the action key."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageNode:
+    """A stage in a recipe."""
+
     name: str
+    """Its name in the recipe."""
     installed: Installed
+    """The component of its kind, and where that comes from."""
     config: StageConfig
+    """Its settings; what stands in its slots is in ``parts``."""
     parts: tuple[PartUse, ...]
+    """The parts in its slots, in the recipe's order."""
     inputs: Mapping[str, tuple[str, ...]]
     """Role (the config's field) -> the stages it names."""
 
     @property
     def kind(self) -> str:
+        """``corpus``, ``train`` ...: the name of its component."""
         return self.installed.component.name
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
+    """A recipe, read and typed: what ``check_recipe`` looks at."""
+
     name: str
+    """Its name, or that of its file."""
     stages: tuple[StageNode, ...]
+    """In the order of work."""
     seed: int
+    """For every stage that sets none of its own."""
     device: str
+    """``auto``, ``cpu``, ``cuda`` or ``mps``."""
     precision: str
+    """``auto``, ``float32`` or ``bfloat16``, for stages whose own is ``auto``."""
     run_dir: Path | None
+    """Where the run is kept; None: ``runs/NAME/TIME``."""
     store_dir: Path | None
+    """Where artifacts are kept; None: the usual place."""
     trackers: tuple[PartUse, ...]
+    """The lifecycle parts."""
     resolved: Mapping[str, Any]
     """The whole config, references resolved: what run.json holds."""
     notes: tuple[str, ...] = ()
+    """Lines for the person who runs it."""
 
     def stage(self, name: str) -> StageNode:
+        """The stage of this name, which is there."""
         return next(stage for stage in self.stages if stage.name == name)
 
     def upstream(self, name: str) -> list[StageNode]:

@@ -15,6 +15,7 @@ class Artifact:
     kind: str
     """``corpus``, ``tokenizer``, ``tokens``, ``model``, ``scores``, or what a third party's stage calls it."""
     path: Path
+    """The folder. Read it, never write to it: other runs share it."""
     digest: str
     """sha256 over the names, sizes and contents of its files."""
     stage: str = ""

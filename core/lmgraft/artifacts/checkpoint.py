@@ -38,7 +38,9 @@ __all__ = [
     "write",
 ]
 
+#: What says which class the folder's model is of, and its sizes.
 CONFIG = "config.json"
+#: Special ids and sampling defaults.
 GENERATION_CONFIG = "generation_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -61,9 +63,11 @@ class Header:
     """What a file says of one tensor."""
 
     file: Path
+    """The safetensors file that holds it."""
     dtype: str
     """In safetensors' words: ``F32``, ``BF16`` ..."""
     shape: tuple[int, ...]
+    """As torch gives it; empty for a scalar."""
 
 
 class Tensors(Mapping[str, "torch.Tensor"]):

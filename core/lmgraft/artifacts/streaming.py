@@ -43,6 +43,7 @@ class Piece:
     """A tensor where it lies."""
 
     header: Header
+    """Its file, dtype and shape."""
     start: int
     """First byte in its file."""
     size: int

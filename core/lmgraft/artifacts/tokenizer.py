@@ -122,10 +122,12 @@ class SavedTokenizer:
 
     @property
     def end_id(self) -> int:
+        """Ends a document or an answer: ``eos_token`` of ``tokenizer_config.json``."""
         return self._end_id
 
     @property
     def pad_id(self) -> int:
+        """Fills batches: ``pad_token`` of ``tokenizer_config.json``; never the end token."""
         return self._pad_id
 
     @property

@@ -19,8 +19,11 @@ class RunInfo:
     """What a tracker may know of a run. Nothing secret is in it."""
 
     recipe: str
+    """The recipe's name."""
     dir: Path
+    """The run directory; a tracker writes below it, in a folder of its own name."""
     seed: int
+    """The run's."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """The resolved recipe."""
 

@@ -51,9 +51,11 @@ class CorpusStage(StageConfig):
     artifact: ClassVar[str] = "corpus"
 
     sources: dict[str, Any] = slots("data_source", optional=False)
+    """Where documents come from; read in this order."""
     fallback: list[str] = field(default_factory=list)
     """Sources that are read only when no other source has been pointed at anything (its config's ``ready()``)."""
     filters: dict[str, Any] = slots("filter")
+    """What keeps, rewrites or drops them; called in this order."""
     max_bytes: int | None = None
     """Take documents, whole files in a seeded order, until this many bytes of text; None takes all."""
     validation_bytes: int = 0
@@ -98,7 +100,9 @@ class TokenizerStage(StageConfig):
     artifact: ClassVar[str] = "tokenizer"
 
     tokenizer: Any = slot("tokenizer")
+    """What is trained, loaded or extended."""
     corpus: str = from_stage("corpus", default="corpus")
+    """Its training documents are learnt from."""
     sample_bytes: int = 200 << 20
     """Text that the vocabulary is learnt from: documents spread evenly over the corpus up to this many bytes."""
 
@@ -114,7 +118,9 @@ class TokensStage(StageConfig):
     artifact: ClassVar[str] = "tokens"
 
     corpus: str = from_stage("corpus", default="corpus")
+    """The documents to encode, all splits."""
     tokenizer: str = from_stage("tokenizer", default="tokenizer")
+    """What encodes them."""
     workers: int = execution(0)
     """Threads of the tokenizer; 0 takes one per processor core."""
 
@@ -130,12 +136,17 @@ class TrainStage(StageConfig):
     artifact: ClassVar[str] = "model"
 
     architecture: Any = slot("architecture")
+    """What the model is."""
     objective: Any = slot("objective")
+    """What is optimised."""
     optimizer: Any = slot("optimizer")
+    """How gradients become steps."""
     schedule: Any = slot("schedule")
+    """How the learning rate moves over ``steps``."""
     initializer: Any = slot("initializer", optional=True)
     """How weights start; not needed where ``model`` names a stage to start from."""
     parallelism: Any = slot("parallelism", execution=True)
+    """The layout over devices; left empty, it is the recipe's own."""
     data: str = from_stage("tokens", "corpus", default="tokens")
     """Packed tokens; or a corpus, whose rows the objective encodes one by one (chats, preference pairs)."""
     tokenizer: str | None = from_stage("tokenizer", default=None, optional=True)
@@ -209,7 +220,9 @@ class MergeStage(StageConfig):
     artifact: ClassVar[str] = "model"
 
     merge: Any = slot("merge")
+    """What makes one model of them."""
     models: list[str] = from_stage("model", default=["pretrain"])
+    """The models, in the order that the merge part takes them in; the first one's tokenizer goes with the result."""
 
     def check(self) -> Iterator[str]:
         if not self.models:
@@ -226,9 +239,13 @@ class ScoreStage(StageConfig):
     objective: Any = slot("objective")
     """Encodes the rows. A node of its own: settings of the loss that vary in a sweep do not score anew."""
     parallelism: Any = slot("parallelism", execution=True)
+    """The layout over devices; left empty, it is the recipe's own."""
     data: str = from_stage("corpus", default="pairs")
+    """The rows to score, all splits."""
     model: str = from_stage("model", default="sft")
+    """The reference."""
     precision: Precision = Precision.auto
+    """float32, bfloat16, or auto: bfloat16 on CUDA and on processors that multiply it natively."""
     micro_batch: int = execution(16)
     """Documents in one forward pass."""
 
@@ -245,10 +262,15 @@ class Sample:
     """Text that the finished model writes, for the report and the table at the end."""
 
     prompts: list[str] = field(default_factory=list)
+    """Beginnings of documents, continued by every model."""
     max_new_tokens: int = 96
+    """Tokens at most."""
     temperature: float = 0.7
+    """Logits are divided by it; 0 takes the most probable token."""
     top_k: int = 0
+    """Only the k most probable tokens; 0 takes all."""
     top_p: float = 0.95
+    """Only the most probable tokens that make up this much probability; 1 takes all."""
     chat: list[str] = field(default_factory=list)
     """Questions, asked in the chat template of those models that have one."""
 
@@ -260,14 +282,19 @@ class EvaluateStage(StageConfig):
     artifact: ClassVar[str] = "scores"
 
     evaluators: dict[str, Any] = slots("evaluator", optional=False)
+    """What is measured, of every model."""
     parallelism: Any = slot("parallelism", execution=True)
+    """The layout over devices; left empty, it is the recipe's own."""
     models: list[str] = from_stage("model", default=["pretrain"])
+    """The models to score, each in a row of the table."""
     corpus: list[str] = from_stage("corpus", default=["corpus"], optional=True)
     """Corpora that evaluators read; each takes those with the columns that it needs."""
     limit: int | None = None
     """Items an evaluator takes at most; null takes all."""
     precision: Precision = Precision.auto
+    """float32, bfloat16, or auto: bfloat16 on CUDA and on processors that multiply it natively."""
     sample: Sample = field(default_factory=Sample)
+    """Text that each model writes."""
 
     def check(self) -> Iterator[str]:
         if self.limit is not None and self.limit < 1:

@@ -22,7 +22,10 @@ Request = tuple[Sequence[int], Sequence[int]]
 
 
 class Handle:
-    """Implements :class:`lmgraft.seams.parallelism.ModelHandle`."""
+    """Implements :class:`lmgraft.seams.parallelism.ModelHandle` over a module whose ``forward`` is an architecture's.
+
+    ``context`` is the longest sequence it takes; ``autocast()`` is entered around every forward pass.
+    """
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Handle:
 
     @property
     def context(self) -> int:
+        """The longest sequence it takes."""
         return self._context
 
     def score(self, requests: Sequence[Request]) -> list[Scored]:

@@ -43,6 +43,7 @@ def rank() -> int:
 
 
 def world() -> int:
+    """How many processes the job was started with; 1 outside of one."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

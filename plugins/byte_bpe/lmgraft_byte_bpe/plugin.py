@@ -35,6 +35,7 @@ class ByteBPEConfig(ComponentConfig):
     min_frequency: int = 2
     """Times a pair must occur to be merged."""
     pattern: Pattern = Pattern.gpt2
+    """How text is split before merges are learnt; no token crosses a border."""
     end_token: str = "<|endoftext|>"
     """Ends a document, and begins the next one."""
     pad_token: str = "<|pad|>"

@@ -26,6 +26,7 @@ class WandbConfig(ComponentConfig):
     """Shows a run at Weights & Biases, or keeps it in the run directory for ``wandb sync``."""
 
     project: str = "lmgraft"
+    """The project that the run is shown in."""
     entity: str | None = None
     """The user or team; null takes the key's own."""
     name: str | None = None
@@ -33,6 +34,7 @@ class WandbConfig(ComponentConfig):
     group: str | None = None
     """Null takes the folder of the sweep, where the run is a job of one."""
     tags: list[str] = field(default_factory=list)
+    """Words to find the run by, each of 1 to 64 characters."""
     mode: Mode = Mode.auto
     """``auto``: as WANDB_MODE says, otherwise online where there is a key, otherwise offline. Nothing is asked for."""
     patience: float = 20.0
