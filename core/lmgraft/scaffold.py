@@ -16,7 +16,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from lmgraft import table
+from lmgraft import table, untrusted
 from lmgraft.errors import Problem, UserError
 from lmgraft.version import DOORS, SEAMS, installed
 
@@ -125,6 +125,9 @@ def _words(given: str, seam: str, example: str, *, force: bool) -> dict[str, str
     if keyword.iskeyword(name) or name in sys.stdlib_module_names or name in ("lmgraft", "tests", "hydra_plugins"):
         cause = "Python, or this framework, has a module of that name, and the package would hide it"
         raise UserError(Problem(f"the name {given!r} is refused", cause, f"another one, such as my_{name}"))
+    if not untrusted.is_group_path(name):
+        cause = "Hydra acts on _global_, _group_, _here_ and _name_ wherever they stand"
+        raise UserError(Problem(f"the name {given!r} is refused", cause, example))
     if not force:
         _refuse_taken(name, seam)
     return {

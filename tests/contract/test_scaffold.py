@@ -105,6 +105,7 @@ def gut(file: Path) -> None:
         (("filter", "My-Filter"), ["the name 'My-Filter' is refused", "lower-case"]),
         (("filter", "json"), ["the name 'json' is refused", "my_json"]),
         (("filter", "class"), ["the name 'class' is refused"]),
+        (("filter", "my_name_filter"), ["the name 'my_name_filter' is refused", "_name_"]),
         (("filter", "length"), ["there is a filter named 'length' already", "lmgraft"]),
         (("filter", "pytest"), ["the name 'pytest' is taken"]),
     ],

@@ -7,9 +7,9 @@ import dataclasses
 import pickle
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from lmgraft import table
+from lmgraft import table, untrusted
 from lmgraft.component import ComponentConfig, is_execution
 from lmgraft.errors import UserError
 from lmgraft.testing import fresh
@@ -27,11 +27,19 @@ _EXECUTION_VALUES = (1, 2, 3)
 class PartSuite(Suite):
     """What every part is held to. Seams add their own checks."""
 
+    _first: ClassVar[Any]
+
     # --- packaging --------------------------------------------------------------------------------------------------
 
     def test_entry_point(self) -> None:
         """the names that entry points promise are those that the hook returns"""
         self.installed  # noqa: B018  # it raises, and says what is wrong
+        self.require(
+            untrusted.is_group_path(self.component),
+            f"no recipe file can name {self.component}",
+            "a name holds letters, digits, _ and -, and none of Hydra's words _global_, _group_, _here_, _name_",
+            f"rename it, in {self.row.module} and in pyproject.toml, and install the package again",
+        )
 
     def test_light_import(self) -> None:
         """the light module imports nothing heavy, in a process of its own"""
@@ -145,8 +153,22 @@ class PartSuite(Suite):
 
     # --- being built ------------------------------------------------------------------------------------------------
 
+    def test_no_shared_state(self) -> None:
+        """one build does not see what another did"""
+        first = self._first_behaviour()
+        disturb_random_numbers(0)
+        second = self.behaviour(self.build())
+        self.require_equal(
+            first,
+            second,
+            f"a second build of {self.name} sees what the first one did",
+            "keep state in the object: nothing on the class, no module-level collection, no mutable default argument; "
+            "workers and ranks build parts of their own",
+        )
+
     def test_equal_builds(self) -> None:
         """two builds from the same settings do the same, whatever the shared random generators hold"""
+        self._first_behaviour()  # what builds share is settled by now, and is another check's business
         disturb_random_numbers(1)
         first = self.behaviour(self.build())
         disturb_random_numbers(2)
@@ -159,19 +181,13 @@ class PartSuite(Suite):
             "(random.Random(seed), torch.Generator), and let no order of a set decide",
         )
 
-    def test_no_shared_state(self) -> None:
-        """one build does not see what another did"""
-        disturb_random_numbers(3)
-        first = self.behaviour(self.build())
-        disturb_random_numbers(3)
-        second = self.behaviour(self.build())
-        self.require_equal(
-            first,
-            second,
-            f"a second build of {self.name} sees what the first one did",
-            "keep state in the object: nothing on the class, no module-level collection, no mutable default argument; "
-            "workers and ranks build parts of their own",
-        )
+    def _first_behaviour(self) -> Any:
+        """What the first build in this process did: later ones may see what it left behind."""
+        kind = type(self)
+        if "_first" not in vars(kind):
+            disturb_random_numbers(0)
+            kind._first = self.behaviour(self.build())
+        return kind._first
 
     def test_config_unchanged_by_use(self) -> None:
         """using the part leaves its settings alone"""
@@ -207,7 +223,7 @@ class PartSuite(Suite):
         ]
         if not names:
             raise NotApplicable("it has no whole-number execution settings")
-        first = self.behaviour(self.build())
+        first = self._first_behaviour()
         for name in names:
             values: tuple[Any, ...] = _EXECUTION_VALUES
             if isinstance(getattr(config, name), bool):
