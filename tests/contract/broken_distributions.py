@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from third_party import Distribution, component, module
 
-__all__ = ["ALL", "PROBLEMS"]
+__all__ = ["ALL", "FAULTS", "PROBLEMS", "damage"]
 
 
 def _one(name: str, source: str, *names: str, seam: str = "filter", **files: str) -> Distribution:
@@ -41,15 +43,81 @@ PROBLEMS = {
     "raises-import": ("broken", "No module named 'no_such_module_anywhere'", "pip install --upgrade raises-import"),
     "raises-syntax": ("broken", "importing raises_syntax.plugin raised SyntaxError", "pip install --upgrade"),
     "raises-exit": ("broken", "importing raises_exit.plugin raised SystemExit: 3", "pip install --upgrade"),
-    "future-seam": ("incompatible", "speaks version 99 of the filter seam; this lmgraft speaks 1", "--upgrade"),
+    "future-seam": (
+        "incompatible",
+        "speaks version 99 of the filter seam; this lmgraft speaks 1",
+        "pip install --upgrade lmgraft",
+    ),
+    "past-seam": ("incompatible", "speaks version 0 of the filter seam", "pip install --upgrade past-seam"),
     "wants-newer": ("incompatible", "it wants lmgraft>=9, and this is lmgraft", "or the lmgraft that it wants"),
     "needs-more": ("broken", "it needs no-such-dist>=1", "pip install 'no-such-dist>=1'"),
     "says-other": ("broken", "promise says-other and its hook returns says_other", "make the two lists equal"),
     "spells-wrong": ("broken", "there is no hook lmgraft_fliter; did you mean lmgraft_filter?", "mend the hook"),
+    "takes-argument": ("broken", "the hook lmgraft_filter has no argument recipe; it has none", "mend the hook"),
+    "no-hook": ("broken", "has no @hookimpl function lmgraft_filter", "define lmgraft_filter() in no_hook.plugin"),
+    "hook-raises": ("broken", "its hook raised ZeroDivisionError", "pip install --upgrade hook-raises"),
+    "hook-returns": ("broken", "its hook returned str, not Component", "pip install --upgrade hook-returns"),
+    "wrong-kind": ("broken", "requires of its Component is 'torch'", "as lmgraft.component.Component declares it"),
+    "bad-require": ("broken", "requires 'torch >=> 2', which is no valid requirement", "write it as in PEP 508"),
     "config-plain": ("broken", "the config of config-plain, Plain, is no dataclass", "decorate it with @dataclass"),
     "config-other": ("broken", "does not derive from ComponentConfig", "derive it in config_other.plugin"),
+    "config-fails": ("broken", "the config of config-fails cannot be composed: ", "use plain values, Enum, list"),
+    "names-object": ("broken", "its entry point names an object, names_object.plugin:it", "writes names_object.plugin"),
+    "package-gone": ("broken", "its package nowhere_at_all is not on", "pip install --force-reinstall package-gone"),
+    "absent-class": ("broken", "importing absent_class.impl:Absent raised AttributeError", "lmgraft plugins why"),
+    "exits-class": ("broken", "importing exits_class.impl:Exits raised SystemExit", "lmgraft plugins why"),
+    "hears-wrong": (
+        "broken",
+        "there is no hook lmgraft_on_step; did you mean lmgraft_step?",
+        "mend hears_wrong.impl:It",
+    ),
+    "hears-more": (
+        "broken",
+        "the hook lmgraft_step has no argument rows; did you mean row?",
+        "mend hears_more.impl:It",
+    ),
+    "hears-none": ("broken", "it implements none of lmgraft_run_start, ", "mend hears_none.impl:It"),
     "no-target": ("broken", "No module named 'nowhere'", "lmgraft plugins why DISTRIBUTION"),
 }
+
+#: What is no part at all: distribution -> (how `why` calls it, a piece of the cause, a piece of the remedy).
+FAULTS = {
+    "strays": (
+        "filters strays", "lmgraft.filters is none of lmgraft", 'author writes [project.entry-points."lmgraft.filter"]',
+    ),
+    "torn-points": (
+        "torn-points", "its entry_points.txt cannot be read: ", "pip install --force-reinstall torn-points",
+    ),
+    "odd-bytes": ("odd-bytes", "its entry_points.txt cannot be read: 'utf-8' codec can't decode", "--force-reinstall"),
+    "torn_head": ("torn_head", "its metadata cannot be read: UnicodeDecodeError", "torn_head-1.0.dist-info"),
+    "half_gone": ("half_gone", "its metadata gives no name", "-1.0.dist-info, and pip install half_gone again"),
+}  # fmt: skip
+
+
+def damage(site: Path) -> None:
+    """What no pip installs: disks and interrupted commands leave it."""
+    (site / "torn_points-1.0.dist-info/entry_points.txt").write_text("[lmgraft.filter]\ntorn-points\n")
+    (site / "odd_bytes-1.0.dist-info/entry_points.txt").write_bytes(b"[lmgraft.filter]\nodd-bytes = \xff\xfe\n")
+    (site / "torn_head-1.0.dist-info/METADATA").write_bytes(b"Name: torn\xff\nVersion: 1.0\n")
+    (site / "half_gone-1.0.dist-info/METADATA").unlink()
+
+
+def _tracker(name: str, method: str) -> Distribution:
+    package = name.replace("-", "_")
+    implementation = f"""\
+        from lmgraft.hookspecs import hookimpl
+
+
+        class It:
+            def __init__(self, config):
+                pass
+
+            {method}
+                pass
+    """
+    source = module("lifecycle", component(name, f"{package}.impl:It"))
+    return _one(name, source, seam="lifecycle", impl=implementation)
+
 
 BROKEN = [
     *CLASHING,
@@ -65,6 +133,25 @@ BROKEN = [
                                 before="class Plain(ComponentConfig):\n    share: float = 0.5")),
     _one("config-other", _filter("config-other", config="dict")),
     _one("no-target", _filter("no-target")),
+    _one("past-seam", _filter("past-seam", api=0)),
+    _one("takes-argument", _filter("takes-argument").replace("lmgraft_filter()", "lmgraft_filter(recipe)")),
+    _one("no-hook", _filter("no-hook").replace("@hookimpl\n", "")),
+    _one("hook-raises", module("filter", "1 / 0")),
+    _one("hook-returns", module("filter", "'hook-returns'")),
+    _one("wrong-kind", _filter("wrong-kind", requires="torch")),
+    _one("bad-require", _filter("bad-require", requires=("torch >=> 2",))),
+    _one("config-fails", module("filter", component("config-fails", config="Fails"),
+                                before="@dataclass\nclass Fails(ComponentConfig):\n    size: complex = 1j")),
+    Distribution("names-object", {"names_object/plugin.py": "it = []\n"},
+                 {"filter": {"names-object": "names_object.plugin:it"}}),
+    Distribution("package-gone", {}, {"filter": {"package-gone": "nowhere_at_all.plugin"}}),
+    _one("absent-class", _filter("absent-class", target="absent_class.impl:Absent"), impl=""),
+    _one("exits-class", _filter("exits-class", target="exits_class.impl:Exits"), impl="raise SystemExit(1)\n"),
+    _tracker("hears-wrong", "@hookimpl\n            def lmgraft_on_step(self, row):"),
+    _tracker("hears-more", "@hookimpl\n            def lmgraft_step(self, rows):"),
+    _tracker("hears-none", "def lmgraft_step(self, row):"),
+    _one("strays", _filter("strays"), seam="filters"),
+    *(_one(name, _filter(name)) for name in ("torn-points", "odd-bytes", "torn-head", "half-gone")),
 ]  # fmt: skip
 
 KEEPING = """\

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
-from broken_distributions import ALL  # noqa: E402
+from broken_distributions import ALL, damage  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def broken_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every distribution of ``broken_distributions``, good and bad, installed by pip into one folder."""
     root = tmp_path_factory.mktemp("broken")
     pip_install([distribution.wheel(root) for distribution in ALL], target=root / "site")
+    damage(root / "site")
     return root / "site"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from broken_distributions import BROKEN, PROBLEMS
+from broken_distributions import BROKEN, FAULTS, PROBLEMS
 
 #: A recipe of first-party parts in one line of overrides each.
 CORPUS = """\
@@ -44,7 +44,12 @@ def test_what_nobody_selects_disturbs_nothing_and_is_not_imported(messy):
 def test_the_list_has_all_of_them_with_what_metadata_tells(messy):
     rows = json.loads(messy("plugins", "list", "--json").stdout)
     states = {row["distribution"]: (row["state"], row["reason"]) for row in rows}
-    assert {distribution.name for distribution in BROKEN} <= set(states)
+    # Where the name cannot be read, the folder's stands for it.
+    assert {distribution.name for distribution in BROKEN} - {"torn-head", "half-gone"} | set(FAULTS) <= set(states)
+    assert {row["state"] for row in rows} == {"unchecked", "broken", "incompatible"}
+    for name, (_, cause, _) in FAULTS.items():
+        assert states[name][0] == "broken"
+        assert cause in states[name][1]
     assert states["clash-one"] == ("broken", "the name is also provided by clash-two 2.0")
     assert states["clash-two"] == ("broken", "the name is also provided by clash-one 1.0")
     assert states["wants-newer"][0] == "incompatible"
@@ -59,12 +64,35 @@ def test_why_says_the_state_the_cause_and_the_remedy(messy, name):
     state, cause, remedy = PROBLEMS[name]
     first, because, try_, last = messy("plugins", "why", name).stdout.splitlines()
     part = "wants_newer" if name == "wants-newer" else name
-    assert first == f"filter {part}: {state}"
+    assert first == f"{'lifecycle' if name.startswith('hears') else 'filter'} {part}: {state}"
     assert because.startswith("  because: ")
     assert cause in because
     assert try_.startswith("  try: ")
     assert remedy in try_
     assert last == f"{name} 1.0: 1 part, 1 not usable"
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_why_of_what_is_no_part_says_the_cause_and_the_remedy(messy, name):
+    label, cause, remedy = FAULTS[name]
+    first, because, try_, last = messy("plugins", "why", name).stdout.splitlines()
+    assert first == f"{label}: broken"
+    assert because.startswith("  because: ")
+    assert cause in because
+    assert remedy in try_
+    assert last == f"{name} 1.0: {'1 part' if label == 'filters strays' else '0 parts'}, 1 not usable"
+
+
+def test_show_of_a_name_in_a_group_that_is_no_seams_says_so(messy):
+    said = messy("plugins", "show", "strays", code=2).stderr
+    assert "'strays' of strays 1.0 is no part" in said
+    assert "did you mean lmgraft.filter?" in said
+
+
+def test_why_of_what_works_says_ok_and_nothing_is_left_unchecked(messy):
+    said = messy("plugins", "why", "good-parts").stdout
+    assert said.splitlines()[:2] == ["filter keeping: ok", "schedule flat: ok"]
+    assert "2 parts, 0 not usable" in said
 
 
 def test_why_of_a_name_that_clashes_and_of_one_that_is_not_there(messy):
