@@ -6,8 +6,7 @@ All problems are collected and reported together, each with the key it stands at
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lmgraft import nodes, sound, table
+from lmgraft import fitting, nodes, sound, table
 from lmgraft.component import ComponentConfig, StageConfig
 from lmgraft.errors import Problem, UserError
 from lmgraft.misplaced import in_place_of_part, in_place_of_stage, part_by_hand
@@ -333,59 +332,6 @@ class _Reader:
         value = self.cfg._get_node("lifecycle")
         return self.many("lifecycle", "lifecycle", "lifecycle", value, optional=True) if value is not None else []
 
-    # --- what only shows beside others ------------------------------------------------------------------------------
-
-    def checks(self, recipe: Recipe) -> None:
-        for stage in recipe.stages:
-            self.own(stage.name, stage.config, recipe, stage.name)
-            for part in stage.parts:
-                self.own(part.path, part.config, recipe, stage.name)
-            self.needs(recipe, stage)
-        for part in recipe.trackers:
-            self.own(part.path, part.config, recipe, "")
-
-    def own(self, where: str, config: ComponentConfig, recipe: Recipe, stage: str) -> None:
-        for spec in dataclasses.fields(config):
-            value = getattr(config, spec.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                key = f"{where}.{spec.name}"
-                self.problem(f"{key} is {value}", "settings are finite numbers", f"{key}=VALUE")
-        found: Iterator[Problem | str]
-        for found in (config.check(), config.check_recipe(recipe, stage)):
-            try:
-                self.problems += [self.as_problem(item, where, config) for item in found]
-            except Exception as error:  # a plugin's check is not ours: its own fault must not hide the rest
-                cause = f"its check raised {type(error).__name__}: {error}"
-                self.problem(f"{where} ({config.part or where}) cannot be checked", cause, "tell the plugin's author")
-
-    def as_problem(self, item: Problem | str, where: str, config: ComponentConfig) -> Problem:
-        if isinstance(item, Problem):
-            return item
-        word = item.split()[0].strip(",:") if item else ""
-        key = f"{where}.{word}" if word.split(".")[0] in {spec.name for spec in dataclasses.fields(config)} else where
-        return Problem(
-            f"{key} does not fit", item, f"{key}=VALUE; lmgraft explain {self.name} {key} tells where it comes from"
-        )
-
-    def needs(self, recipe: Recipe, stage: StageNode) -> None:
-        near = [stage, *recipe.upstream(stage.name)]
-        offered: set[str] = set()
-        for other in near:
-            offered |= other.config.provides()
-            idle = other.config.idle({part.slot: part.config for part in other.parts})
-            for part in other.parts:
-                offered |= part.config.provides() if part.slot not in idle else frozenset()
-        for where, config in [(stage.name, stage.config), *((part.path, part.config) for part in stage.parts)]:
-            for need in sorted(config.needs() - offered):
-                places, said = ", ".join(other.name for other in near), ", ".join(sorted(offered)) or "nothing"
-                cause = f"the parts of {places} offer {said}"
-                named = config.part or where
-                self.problem(
-                    f"{where}: {named} needs {need}",
-                    cause,
-                    f"choose parts that go together; lmgraft plugins show {named}",
-                )
-
 
 def read(cfg: DictConfig, name: str) -> Recipe:
     """The typed recipe, or one :class:`UserError` with every problem found."""
@@ -414,8 +360,8 @@ def read(cfg: DictConfig, name: str) -> Recipe:
         resolved=nodes.resolved(cfg),
         notes=tuple(reader.notes),
     )
-    reader.checks(recipe)
-    if reader.problems:
-        # A part that serves several stages says the same of each of them.
-        raise UserError(list(dict.fromkeys(reader.problems)))
+    # A part that serves several stages says the same of each of them.
+    unfit = list(dict.fromkeys(fitting.problems(recipe)))
+    if unfit:
+        raise UserError(unfit)
     return recipe

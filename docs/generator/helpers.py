@@ -14,8 +14,8 @@ from generator.source import ROOT, module
 
 __all__ = ["helpers"]
 
-#: Told of in sections of their own.
-APART = ("lmgraft.seams", "lmgraft.component", "lmgraft.hookspecs")
+#: Told of in sections of their own, or, the conformance kit, by itself.
+APART = ("lmgraft.seams", "lmgraft.component", "lmgraft.hookspecs", "lmgraft.testing")
 
 #: What no first-party plugin happens to need, and others will: files of models and tokenizers, artifacts for stages.
 MORE = {
