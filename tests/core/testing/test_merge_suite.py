@@ -1,0 +1,102 @@
+"""The suite of merges sees what is wrong, and says so by the right check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from lmgraft.testing import MergeSuite, Nonconforming
+from third_party import Distribution, component, module
+
+AVERAGE = """\
+import random
+
+from lmgraft.artifacts import checkpoint
+from lmgraft.errors import Problem, UserError
+
+
+class Average:
+    def __init__(self, config):
+        pass
+
+    def merge(self, models, out, progress=lambda done, total: None):
+        first, second = (checkpoint.tensors(model) for model in models)
+        shapes = [{name: header.shape for name, header in each.headers.items()} for each in (first, second)]
+        if shapes[0] != shapes[1]:
+            raise UserError(Problem("the models differ", "in their shapes", "others"))
+        config = checkpoint.read_config(models[0])
+        for model in models:
+            checkpoint.read_config(model)
+        state, total, done = {}, sum(first[name].nbytes for name in first), 0
+        for name in first:
+            state[name] = (first[name] + second[name]) / 2
+            done += state[name].nbytes
+            progress(done, total)
+        checkpoint.write(out, state, config)
+"""
+
+READ, WRITE = "config = checkpoint.read_config(models[0])", "checkpoint.write(out, state, config)"
+FOLDER, TRUTH = "test_writes_a_model_folder", "test_progress_reaches_the_end"
+REFUSAL = "test_unmergeable_models_are_refused_before_writing"
+
+#: right, wrong, the check that sees it, a word of what it says
+WRONG = [
+    (READ, f"{READ} | {{'hidden_size': 9}}", FOLDER, "does not fit its tensors"),
+    (WRITE, WRITE.replace("config", "config | {'num_hidden_layers': 31}"), FOLDER, "layers.31"),
+    ("second[name]) / 2", "second[name]) / 0", FOLDER, "not finite"),
+    (WRITE, "out.mkdir(); (out / 'pytorch_model.bin').write_bytes(b'')", FOLDER, "pytorch_model.bin"),
+    (WRITE, f"{WRITE.replace('out', 'models[1]')}; {WRITE}", "test_inputs_are_untouched", "changes a model"),
+    ("            progress(done, total)\n", "", TRUTH, "0 times"),
+    ("progress(done, total)", "progress(done, total + 1)", TRUTH, "does not end at its end"),
+    ("raise UserError(", "raise ValueError(", REFUSAL, "breaks off on models of other shapes"),
+    (
+        "        first, second",
+        "        (out.mkdir(), (out / 'x').touch())\n        first, second",
+        REFUSAL,
+        "it wrote x",
+    ),
+    (WRITE, WRITE.replace("config", "config | {'seed': random.random()}"), "test_equal_builds", "config.json"),
+    ("", "", "test_streams", "in memory while it merges"),
+]
+
+
+@contextmanager
+def suite(site, source: str, **attributes: object) -> Iterator[MergeSuite]:
+    files = {
+        "wrong_merge/__init__.py": "",
+        "wrong_merge/plugin.py": module("merge", component("wrong_merge", "wrong_merge.part:Average")),
+        "wrong_merge/part.py": source,
+    }
+    site.install(Distribution("wrong-merge", files, {"merge": {"wrong_merge": "wrong_merge.plugin"}}))
+    found = type("TestWrong", (MergeSuite,), {"component": "wrong_merge", **attributes})()
+    found.setup_method()
+    try:
+        yield found
+    finally:
+        found.teardown_method()
+
+
+@pytest.mark.parametrize(("right", "wrong", "check", "word"), WRONG, ids=[word for *_, word in WRONG])
+def test_a_wrong_merge_is_seen(site, right, wrong, check, word):
+    assert right in AVERAGE
+    source = AVERAGE.replace(right, wrong) if right else AVERAGE
+    with suite(site, source, models=2) as one, pytest.raises(Nonconforming, match=word):
+        getattr(one, check)()
+
+
+def test_what_holds_all_of_a_model_fails_by_its_memory_alone(site):
+    with suite(site, AVERAGE, models=2) as one:
+        for check in {check for *_, check, _ in WRONG} - {"test_streams"}:
+            one.teardown_method()
+            one.setup_method()
+            getattr(one, check)()
+
+
+def test_a_merge_of_two_is_told_how_the_suite_gives_two(site):
+    source = AVERAGE.replace("        first, second =", """\
+        if len(models) != 2:
+            raise UserError(Problem("it takes two", "one came", "two"))
+        first, second =""")  # fmt: skip
+    with suite(site, source) as one, pytest.raises(Nonconforming, match="models = N"):
+        one.behaviour(one.build())
