@@ -17,8 +17,8 @@ from warm_cli import Done, WarmCli
 GROUPS = {
     "runs": ("list", "resume", "delete"),
     "store": ("ls", "verify", "gc"),
-    "plugins": ("list", "show", "why"),
-    "new": ("recipe",),
+    "plugins": ("list", "show", "why", "check"),
+    "new": ("plugin", "recipe"),
 }
 
 
