@@ -1,0 +1,17 @@
+"""Holds ``drills`` to the data sources' contract: as chats and as pairs."""
+
+from __future__ import annotations
+
+from lmgraft.testing import DataSourceSuite
+
+__all__ = ["TestDrillPairs", "TestDrills"]
+
+
+class TestDrills(DataSourceSuite):
+    component = "drills"
+    settings = {"count": 620, "flawed": 0.2}
+
+
+class TestDrillPairs(DataSourceSuite):
+    component = "drills"
+    settings = {"count": 620, "rows": "pairs"}
