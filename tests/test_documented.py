@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,12 +11,13 @@ from pathlib import Path
 import pytest
 from lmgraft.version import DOORS, SEAMS
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
 
-import generate
-from generator import helpers, parts, reference
-from generator.markdown import slug
-from generator.source import module
+import generate  # noqa: E402
+from generator import helpers, parts, reference  # noqa: E402
+from generator.markdown import slug  # noqa: E402
+from generator.source import module  # noqa: E402
 
 HOOKS = reference.hooks()
 SEAM_MODULES = [f"lmgraft.seams.{seam}" for seam in (*SEAMS, *DOORS)]
@@ -69,3 +71,26 @@ def test_the_links_of_a_generated_page_lead_somewhere(page: Path):
     assert [link for link in links if link.startswith("#") and link[1:] not in anchors] == []
     files = {link.partition("#")[0] for link in links if not link.startswith(("#", "http"))}
     assert [file for file in files if not (page.parent / file).is_file()] == []
+
+
+def test_the_pages_are_made_without_a_heavy_import():
+    heavy = {"torch", "numpy", "pyarrow", "datasets", "transformers", "megatron", "wandb"}
+    code = "import sys; sys.path.insert(0, 'docs'); import generate; generate.stale();"
+    code += f" print(*({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == []
+
+
+def test_a_stale_page_is_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    page = tmp_path / "parts.md"
+    page.write_text("# Parts\n", encoding="utf-8")
+    monkeypatch.setattr(generate, "PAGES", {page: lambda: "# Parts\n\nMore.\n"})
+    assert generate.main(["--check"]) == 2
+    assert "python docs/generate.py" in capsys.readouterr().err
+    assert generate.main([]) == 0
+    assert page.read_text(encoding="utf-8") == "# Parts\n\nMore.\n"
+    assert generate.main(["--check"]) == 0

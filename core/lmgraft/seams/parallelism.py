@@ -210,7 +210,15 @@ class Parallelism(Protocol):
     def launch(self, work: Callable[[Callable[[EnginePlan], Engine]], None]) -> None:
         """Calls ``work(make_engine)`` on every rank and returns when all are done.
 
-        ``work`` is picklable and talks to the parent through files only. One process: calls it in place. Several:
-        :func:`lmgraft.training.ranks.launch` starts local ranks or joins torchrun's, and ends them all when one fails.
+        ``work`` is picklable and talks to the parent through files only. One process: calls it in place, inside
+        :func:`lmgraft.training.settings.repeatable`. Several: :func:`lmgraft.training.ranks.launch` starts local ranks
+        or joins torchrun's, each with its process group and repeatable, and ends them all when one fails::
+
+            def launch(self, work):
+                device = ranks.wanted_device(work) or "cpu"
+                ranks.launch(functools.partial(_rank, work), ranks=self.config.ranks, device=device)
+
+            def _rank(work):         # of the module: what goes to another process is pickled
+                work(MyEngine)       # called with an EnginePlan
         """
         ...

@@ -21,7 +21,12 @@ __all__ = ["load", "save"]
 
 
 def save(optimizer: torch.optim.Optimizer, names: Mapping[torch.Tensor, str], path: Path) -> None:
-    """Writes every tensor and number of the state; numbers as float64, listed in the metadata."""
+    """Writes every tensor and number of the state; numbers as float64, listed in the metadata.
+
+    ``names`` gives each parameter that the optimizer holds its canonical name; ``path`` is the file.
+
+    :raises Fault: the state holds something else.
+    """
     tensors: dict[str, torch.Tensor] = {}
     numbers: list[str] = []
     for parameter, state in optimizer.state.items():
@@ -39,7 +44,7 @@ def save(optimizer: torch.optim.Optimizer, names: Mapping[torch.Tensor, str], pa
 
 
 def load(optimizer: torch.optim.Optimizer, names: Mapping[torch.Tensor, str], path: Path) -> None:
-    """Puts the state back onto the parameters' devices."""
+    """Puts the state back onto the parameters' devices; ``names`` as for :func:`save`."""
     by_name = {name: parameter for parameter, name in names.items()}
     groups = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
     optimizer.state.clear()

@@ -63,7 +63,8 @@ def wanted_device(work: Any) -> str | None:
 
 
 def launch(body: Body, *, ranks: int, device: str, threads: int | None = None) -> None:
-    """Runs ``body`` (picklable) on ``ranks`` ranks and returns when all are done.
+    """Runs ``body`` on ``ranks`` ranks and returns when all are done. ``body`` is called without arguments, inside the
+    default process group of torch.distributed; it is picklable: a module's function, or functools.partial of one.
 
     ``device`` is ``cpu`` (gloo) or ``cuda`` (NCCL, one GPU a rank). ``threads`` of a tensor operation in each rank;
     None shares the cores out. Raises the first error of a rank: UserError and Stopped as they are, others as a
