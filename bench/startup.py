@@ -2,11 +2,15 @@
 
 The pairs ask for the same thing: the list of installed plugins, the help page. Composing and checking a recipe has no
 peer with plugins; beside it stands plain Hydra composing a config of the same values, one YAML file and no plugin.
+
+The list is taken once more with fifty distributions of others installed, five of them broken: those that the tests have
+(``tests/contract/fifty_distributions.py``), put into a folder by pip.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +26,8 @@ PLAIN = (
     "import sys; from hydra import compose, initialize_config_dir\n"
     "with initialize_config_dir(sys.argv[1], version_base='1.3'): compose('plain')"
 )
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+FIFTY = "plugins list, 50 distributions more"
 HEAVY = ("torch", "datasets", "transformers", "numpy", "pyarrow", "tokenizers")
 
 
@@ -43,6 +49,8 @@ def run(runs: int) -> tuple[str, dict[str, Any]]:
         for name, (mine, label, theirs) in pairs.items():
             times = alternate({"ours": mine, **({"peer": theirs} if theirs else {})}, runs)
             rows.append((name, times["ours"], label, times.get("peer")))
+        crowded = _fifty(Path(folder), ours)
+        rows.append((FIFTY, alternate({"ours": [ours, "plugins", "list"]}, runs, crowded)["ours"], "", None))
     return _table(rows, runs), _result(rows, _heavy())
 
 
@@ -62,6 +70,26 @@ def _plain_copy(folder: Path) -> None:
         "open(sys.argv[1], 'w').write(OmegaConf.to_yaml(OmegaConf.create(OmegaConf.to_container(c, enum_to_str=True))))"
     )
     once([sys.executable, "-c", code, folder / "plain.yaml"])
+
+
+def _fifty(folder: Path, ours: Path) -> dict[str, str]:
+    """The environment in which fifty more distributions are installed; raises where their states are not right."""
+    sys.path[:0] = [str(TESTS), str(TESTS / "contract")]
+    from fifty_distributions import FIFTY as DISTRIBUTIONS
+    from fifty_distributions import damage, expected
+    from third_party import pip_install
+
+    site = folder / "site"
+    pip_install([one.wheel(folder) for one in DISTRIBUTIONS], target=site)
+    damage(site)
+    env = {**os.environ, "PYTHONPATH": str(site), "IMPORTED": str(folder / "imported")}
+    rows = json.loads(once([ours, "plugins", "list", "--json"], env).out)
+    states = {(row["distribution"], row["seam"], row["name"]): row["state"] for row in rows}
+    if not expected().items() <= states.items():
+        raise SystemExit("the list of the fifty is wrong: its time would mean nothing")
+    if (folder / "imported").exists():
+        raise SystemExit("something of the fifty was imported")
+    return env
 
 
 def _heavy() -> dict[str, list[str]]:
