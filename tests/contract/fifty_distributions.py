@@ -37,15 +37,18 @@ def _parts(number: int) -> dict[str, dict[str, str]]:
     return {seam: {f"part_{number}_{letter}": module for letter in "ab"[: 1 + number % 2]} for seam in seams}
 
 
-#: What every part is made of. It leaves its name as the light modules do.
-IMPLEMENTATION = """\
+#: The packages leave their names too, as the light modules do: looking a submodule up would import its package.
+PACKAGE = """\
 import os
-
-from lmgraft.seams.filter import KEEP
 
 if "IMPORTED" in os.environ:
     with open(os.environ["IMPORTED"], "a") as file:
         file.write(__name__ + chr(10))
+"""
+#: What every part is made of.
+IMPLEMENTATION = f"""\
+{PACKAGE}
+from lmgraft.seams.filter import KEEP
 
 
 class Part:
@@ -71,7 +74,7 @@ def _source(package: str, parts: dict[str, dict[str, str]], before: str) -> str:
 def _distribution(number: int) -> Distribution:
     name, package = f"fifty-{number}", f"fifty_{number}"
     parts = _parts(number)
-    files = {f"{package}/__init__.py": "", f"{package}/plugin.py": _source(package, parts, RAISING.get(name, ""))}
+    files = {f"{package}/__init__.py": PACKAGE, f"{package}/plugin.py": _source(package, parts, RAISING.get(name, ""))}
     files[f"{package}/impl.py"] = IMPLEMENTATION
     requires = [f"lmgraft>={'9' if name == 'fifty-49' else '0.0.1'}", "numpy>=1.26"]
     if number == 3:
