@@ -1,0 +1,3 @@
+"""An engine that counts carefully."""
+
+__all__: list[str] = []

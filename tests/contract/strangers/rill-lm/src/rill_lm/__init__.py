@@ -1,0 +1,1 @@
+"""Rill: a gated linear recurrence as a language model."""
