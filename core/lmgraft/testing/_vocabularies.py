@@ -19,25 +19,23 @@ _LEAST = 16
 
 
 def remapped(folder: Path, scratch: Path, told: Sequence[Sequence[int]]) -> dict[str, TextTokenizer]:
-    """For each vocabulary in a JSON file of ``folder``: a tokenizer in which the two ids that are most frequent in
-    ``told`` have changed places. Those that cannot be read any more are left out: a part may find out by itself."""
-    counts = Counter(index for ids in told for index in ids)
-    if len(counts) < 2:
-        return {}
-    (first, _), (second, _) = counts.most_common(2)
+    """For each vocabulary in a JSON file of ``folder``: a tokenizer whose ids are given to other pieces.
+
+    In a mapping of pieces to ids, the two that are most frequent in ``told`` change places; elsewhere the order is
+    turned round. Vocabularies that cannot be read any more are left out: a part may find out by itself.
+    """
+    common = [index for index, _ in Counter(index for ids in told for index in ids).most_common(2)]
     found: dict[str, TextTokenizer] = {}
     for name in saved.names(folder):
-        content = _json(folder / name)
-        for number, vocabulary in enumerate(_vocabularies(content)):
-            if not _swap(vocabulary, first, second):
-                continue
-            changed = scratch / f"changed {len(found)}"
+        for number in range(len(list(_vocabularies(_json(folder / name))))):
+            content = _json(folder / name)
+            _permute(list(_vocabularies(content))[number], common)
+            changed = scratch / f"changed {name.replace('/', ' ')} {number}"
             shutil.rmtree(changed, ignore_errors=True)
             shutil.copytree(folder, changed)
             (changed / name).write_text(json.dumps(content), encoding="utf-8")
-            _swap(vocabulary, first, second)
             try:
-                found[f"{name} with two ids changed over ({number})"] = saved.load(changed)
+                found[f"ids of {name} given to other pieces"] = saved.load(changed)
             except Exception:  # damaged to this part, which is as good an answer
                 continue
     return found
@@ -67,15 +65,15 @@ def _vocabularies(node: Any) -> Iterator[Any]:
             yield from _vocabularies(value)
 
 
-def _swap(vocabulary: Any, first: int, second: int) -> bool:
-    """Changes two ids over in place; whether both were there."""
+def _permute(vocabulary: Any, common: Sequence[int]) -> None:
+    """Gives ids to other pieces, in place."""
     if isinstance(vocabulary, list):
-        if max(first, second) >= len(vocabulary):
-            return False
-        vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
-        return True
+        vocabulary.reverse()
+        return
     pieces = {index: piece for piece, index in vocabulary.items()}
-    if first not in pieces or second not in pieces:
-        return False
-    vocabulary[pieces[first]], vocabulary[pieces[second]] = second, first
-    return True
+    if len(common) == 2 and set(common) <= set(pieces):
+        first, second = common
+        vocabulary[pieces[first]], vocabulary[pieces[second]] = second, first
+        return
+    for piece, index in zip(list(vocabulary), list(vocabulary.values())[::-1], strict=True):
+        vocabulary[piece] = index

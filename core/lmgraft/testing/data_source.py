@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import shutil
 from collections import Counter
@@ -122,12 +121,12 @@ class DataSourceSuite(PartSuite):
             raise NotApplicable("it reads nothing that the kit can write")
         written, found = Counter(self.texts_for()), self._texts(read)
         missing, added = written - found, found - written
-        lost, more = next(iter(missing), ""), next(iter(added), "")
+        told = [f"{word} {_told(text)}" for word, texts in (("missing", missing), ("came", added)) for text in texts]
         self.require(
             not missing and not added,
             f"{self.name} does not give back what was written: {missing.total()} of {len(self.texts_for())} texts are "
             f"missing and {added.total()} others came",
-            f"missing {_told(lost)}" + (f"; came {_told(more)}" if added else ""),
+            "; ".join(told[:: max(1, len(told) - 1)]),
             "read to the end of each unit and change nothing: no stripping, no other line ends (newline='' in open), "
             "no cut where texts are short. What the format cannot hold, texts_for() of the suite leaves out",
         )
@@ -379,4 +378,4 @@ def _unit(unit: Unit) -> tuple[Any, ...]:
 
 def _told(text: str) -> str:
     shown = ascii(text)
-    return json.dumps(shown) if len(shown) <= 60 else f"{shown[:57]}..."
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

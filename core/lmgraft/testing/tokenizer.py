@@ -76,7 +76,7 @@ class TokenizerSuite(PartSuite):
                 continue
             self.require(
                 back == text,
-                f"{self.name} does not round-trip: {_told(text)} comes back as {_told(back)}",
+                f"{self.name} does not round-trip",
                 _first_difference(text, back),
                 "encode bytes and normalise nothing (no NFC or NFKC, lower-casing, stripping, added prefix space); "
                 "where losing that is what it is for, lossless = False in the suite",
@@ -323,7 +323,9 @@ def _told(text: str) -> str:
 
 
 def _first_difference(text: str, back: str) -> str:
-    at = next((n for n, (one, other) in enumerate(zip(text, back, strict=False)) if one != other), None)
-    if at is None:
-        return f"{len(text)} characters became {len(back)}"
-    return f"character {at} is {text[at]!a} (U+{ord(text[at]):04X}) and comes back as {back[at]!a}"
+    """Where a text and what came back part, with a little of what stands before it."""
+    longest = min(len(text), len(back))
+    at = next((n for n in range(longest) if text[n] != back[n]), longest)
+    start, lost = max(0, at - 8), text[at : at + 1]
+    named = f"character {at}, U+{ord(lost):04X}, is lost or changed" if lost else f"something is added at its end, {at}"
+    return f"{_told(text[start : at + 8])} comes back as {_told(back[start : at + 8])}: {named}"

@@ -1,0 +1,7 @@
+"""The seam's own checks of ``byte_bpe``."""
+
+from __future__ import annotations
+
+from lmgraft_byte_bpe.conformance import TestByteBPE
+
+__all__ = ["TestByteBPE"]

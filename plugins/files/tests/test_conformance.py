@@ -1,0 +1,7 @@
+"""The seam's own checks of ``files``."""
+
+from __future__ import annotations
+
+from lmgraft_files.conformance import TestFiles, TestFilesOfText
+
+__all__ = ["TestFiles", "TestFilesOfText"]
