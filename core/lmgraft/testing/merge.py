@@ -13,7 +13,7 @@ from lmgraft.component import Component, ComponentConfig
 from lmgraft.errors import UserError
 from lmgraft.testing.common import PartSuite
 from lmgraft.testing.elsewhere import Failed, elsewhere
-from lmgraft.testing.models import BROKEN, WIDE, contents, llama_shapes, write_gpt2, write_llama
+from lmgraft.testing.models import BROKEN, WIDE, contents, llama_shapes, unused, write_gpt2, write_llama
 from lmgraft.testing.outcome import Nonconforming, NotApplicable
 
 __all__ = ["MergeSuite", "grown"]
@@ -177,10 +177,7 @@ class MergeSuite(PartSuite):
         )  # fmt: skip
 
     def _fresh(self, name: str) -> Path:
-        number = sum(1 for path in self.folder.iterdir() if path.name.startswith("at-"))
-        folder = self.folder / f"at-{number}"
-        folder.mkdir()
-        return folder / name
+        return unused(self.folder, name)
 
     # --- what it wrote ----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from lmgraft.artifacts import checkpoint
 
-__all__ = ["BROKEN", "WIDE", "contents", "llama_shapes", "write_gpt2", "write_llama"]
+__all__ = ["BROKEN", "WIDE", "contents", "llama_shapes", "unused", "write_gpt2", "write_llama"]
 
 #: Width at which 32 layers weigh about 130 MB in float32, in tensors of half a megabyte.
 WIDE = 384
@@ -84,6 +84,13 @@ def contents(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_symlink() or path.is_file()
     }
+
+
+def unused(folder: Path, name: str) -> Path:
+    """A path of this name below ``folder`` that is not there yet; its parent is, and is empty."""
+    number = sum(1 for path in folder.iterdir() if path.name.startswith("at-"))
+    (folder / f"at-{number}").mkdir()
+    return folder / f"at-{number}" / name
 
 
 def _write(folder: Path, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any], seed: int) -> None:
