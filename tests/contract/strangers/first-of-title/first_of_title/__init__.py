@@ -1,0 +1,1 @@
+"""Few documents of each title."""

@@ -1,0 +1,5 @@
+from lmgraft.testing import EvaluatorSuite
+
+
+class TestNextWord(EvaluatorSuite):
+    component = "nextword"
