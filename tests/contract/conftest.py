@@ -7,33 +7,17 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from third_party import build_wheel, lmgraft, pip_install
+from third_party import build_wheel, pip_install
 
 HERE = Path(__file__).parent
 if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
 from broken_distributions import ALL, damage  # noqa: E402
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where commands are given: a folder, and the interpreter or the site that sees the distributions."""
-
-    folder: Path
-    python: Path | None = None
-    site: Path | None = None
-
-    def __call__(self, *arguments: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-        python = str(self.python or sys.executable)
-        return lmgraft(*arguments, cwd=self.folder, site=self.site, python=python, code=code, **env)
-
-    def __truediv__(self, name: str) -> Path:
-        return self.folder / name
+from command_place import Place  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Place
+from command_place import Place
 from fifty_distributions import BROKEN, FIFTY, RAISING, RECIPE, damage, expected
 from lmgraft.version import DOORS, SEAMS
 from third_party import pip_install

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from broken_distributions import GOOD, KIND, RECIPES, TRACKERS
-from conftest import Place
+from command_place import Place
 from third_party import Distribution, component, module, pip_install
 
 STATUS = (
