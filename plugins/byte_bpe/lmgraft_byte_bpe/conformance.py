@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from lmgraft.testing import TokenizerSuite
 
 __all__ = ["TestByteBPE"]
@@ -9,4 +11,4 @@ __all__ = ["TestByteBPE"]
 
 class TestByteBPE(TokenizerSuite):
     component = "byte_bpe"
-    settings = {"vocab_size": 400}
+    settings: ClassVar[dict[str, Any]] = {"vocab_size": 400}

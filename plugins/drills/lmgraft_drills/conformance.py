@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from lmgraft.testing import DataSourceSuite
 
 __all__ = ["TestDrillPairs", "TestDrills"]
@@ -9,9 +11,9 @@ __all__ = ["TestDrillPairs", "TestDrills"]
 
 class TestDrills(DataSourceSuite):
     component = "drills"
-    settings = {"count": 620, "flawed": 0.2}
+    settings: ClassVar[dict[str, Any]] = {"count": 620, "flawed": 0.2}
 
 
 class TestDrillPairs(DataSourceSuite):
     component = "drills"
-    settings = {"count": 620, "rows": "pairs"}
+    settings: ClassVar[dict[str, Any]] = {"count": 620, "rows": "pairs"}

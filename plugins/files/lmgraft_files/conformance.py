@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lmgraft.testing import DataSourceSuite
 
@@ -16,7 +16,7 @@ class TestFiles(DataSourceSuite):
     """Rows: several ranges of one file, several rows in each."""
 
     component = "files"
-    settings = {"document_bytes": 600, "range_bytes": 900}
+    settings: ClassVar[dict[str, Any]] = {"document_bytes": 600, "range_bytes": 900}
 
     def write(self, folder: Path, texts: Sequence[str]) -> Mapping[str, Any]:
         half = len(texts) // 2
