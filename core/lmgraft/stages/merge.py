@@ -111,14 +111,18 @@ def _vocabulary(folder: Path) -> Any:
     path = folder / "tokenizer.json"
     if not path.is_file():
         return None
-    # Files that a part added may hold the vocabulary; the two that every tokenizer has tell it otherwise.
-    more = [folder / name for name in _tokenizer_files(folder) if name not in TOKENIZER_FILES]
+    # Files that a part added may hold the vocabulary.
+    more = [folder / name for name in _added(folder)]
     return [json.loads(path.read_text(encoding="utf-8")), *(file.read_bytes() for file in more if file.is_file())]
 
 
 def _tokenizer_files(folder: Path) -> list[str]:
     """What a model folder may hold for its tokenizer, with the files that its part added."""
+    return list(dict.fromkeys([*TOKENIZER_FILES, *_added(folder)]))
+
+
+def _added(folder: Path) -> list[str]:
     from lmgraft.artifacts import tokenizer
 
-    added = tokenizer.names(folder) if (folder / tokenizer.CONFIG).is_file() else []
-    return list(dict.fromkeys([*TOKENIZER_FILES, *added]))
+    known = (tokenizer.FILE, tokenizer.CONFIG)
+    return [name for name in tokenizer.names(folder) if name not in known] if (folder / known[1]).is_file() else []

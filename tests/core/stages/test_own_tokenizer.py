@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from letters_distribution import PART, letters
+from lmgraft.errors import UserError
+from lmgraft.stages.merge import _same_tokenizer
 from tiny_recipe import RECIPE, digests, run_json, statuses, write_recipe
 from warm_cli import WarmCli
 
@@ -13,6 +16,7 @@ WITH_LETTERS = (
     RECIPE.replace("tokenizer@tokenizer.tokenizer: byte_bpe", "tokenizer@tokenizer.tokenizer: letters")
     .replace("tokenizer: {vocab_size: 300}", "tokenizer: {size: 10}")
     .replace("tokens: {workers: 1}", "tokens: {workers: 3}")
+    .replace("layers: 2", "layers: 5")
 )
 
 
@@ -34,6 +38,15 @@ def test_a_whole_recipe(cli: WarmCli, tmp_path: Path) -> None:
     written = cli(["generate", "run", "ab", "--max-new-tokens", "3"], tmp_path, path=[str(site)])
     assert written.code == 0, written.err
     assert cli(["store", "verify", "--dir", "store"], tmp_path, path=[str(site)]).code == 0
+
+    # A merge takes the tokenizer's files along, and refuses models of other letters.
+    merge = ["merge", "dus", "run/stages/pretrain", "--drop", "2"]
+    cli([*merge[:3], "merged", *merge[3:]], tmp_path, path=[str(site)]).check()
+    assert (tmp_path / "merged/letters/vocabulary.json").read_bytes() == vocabulary
+    _same_tokenizer([stages / "pretrain", tmp_path / "merged"], ["one", "two"])
+    (tmp_path / "merged/letters/vocabulary.json").write_text("[]")
+    with pytest.raises(UserError, match="one and two cannot be merged"):
+        _same_tokenizer([stages / "pretrain", tmp_path / "merged"], ["one", "two"])
 
     # Without the distribution a model cannot be asked, and the message says why.
     assert "needs the tokenizer 'letters'" in cli(["generate", "run", "ab"], tmp_path).problem()
