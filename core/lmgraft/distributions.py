@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["PREFIX", "Found", "Point", "canonical", "found"]
+__all__ = ["PREFIX", "Found", "Point", "canonical", "found", "named"]
 
 PREFIX = "lmgraft."
 #: How a group of ours begins in ``entry_points.txt``; a file without it is not looked at any closer.
@@ -49,11 +49,21 @@ class Found:
     named: bool = True
     """False where its own metadata could not tell the name, and the folder's stands for it."""
 
+    def values(self, group: str) -> list[str]:
+        """What its entry points in a group name (``recipes``, ``testing``), each once."""
+        return list(dict.fromkeys(point.value for point in self.points if point.group == group))
+
 
 @lru_cache(maxsize=1)
 def found() -> tuple[Found, ...]:
     """Every installed distribution with entry points of ours, in the order of the import path."""
     return tuple(_found())
+
+
+def named(name: str) -> Found | None:
+    """The distribution of this name, as pip compares names; None where it is not installed or has no entry points of
+    ours."""
+    return next((one for one in found() if one.named and canonical(one.name) == canonical(name)), None)
 
 
 def _found() -> Iterator[Found]:

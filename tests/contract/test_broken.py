@@ -130,3 +130,11 @@ def test_what_a_plugin_prints_is_not_in_a_commands_result(messy):
     assert "prints as it is imported" in done.stderr
     assert "prints as it is imported" not in done.stdout
     assert "keeping:" in done.stdout
+
+
+def test_check_says_what_metadata_shows_before_any_check(messy):
+    said = messy("plugins", "check", "raises-import", "--json", code=2).stdout
+    first, *others = json.loads(said)
+    assert (first["check"], first["state"]) == ("test_entry_point", "failed")
+    assert "No module named 'no_such_module_anywhere'" in first["cause"]
+    assert {other["state"] for other in others} == {"skipped"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lmgraft import table
+from lmgraft import distributions, table
 from lmgraft.errors import EXIT_USER, Problem, UserError
 from lmgraft.table import Row
 
@@ -40,9 +40,11 @@ with its default settings. Exit code 2 where a check fails.""",
 def check(distribution: str, part: str | None, only: str | None, as_json: bool) -> int:
     """Holds every part of an installed distribution to its seam's contract."""
     rows = _rows(distribution, part)
-    name, recipes = rows[0].distribution if rows else distribution, not part and _ships_recipes(distribution)
-    if not rows and not recipes:
+    one = distributions.named(distribution)
+    recipes = not part and one is not None and bool(one.values("recipes"))
+    if one is None or (not rows and not recipes):
         raise _brings_nothing(distribution)
+    name = one.name
     found = list(_results(name, rows, recipes, only or "", quiet=as_json))
     if only and not found:
         cause = "the checks' names are printed without --only"
@@ -50,27 +52,23 @@ def check(distribution: str, part: str | None, only: str | None, as_json: bool) 
     if as_json:
         print(json.dumps([asdict(result) for result in found], indent=2))
     else:
-        print(_conclusion(name, rows, found))
+        print(_conclusion(f"{name} {one.version}", rows, found))
     return EXIT_USER if any(result.state == "failed" for result in found) else 0
 
 
 def _rows(distribution: str, part: str | None) -> list[Row]:
-    rows = [row for row in table.rows() if table.canonical(row.distribution) == table.canonical(distribution)]
+    own = table.canonical(distribution)
+    # What metadata shows to be wrong and to be no part: a group of no seam, entry points that cannot be read.
+    faults = [row for row in table.faults() if table.canonical(row.distribution) == own]
+    if faults:
+        raise UserError([Problem(f"{row.distribution} cannot be checked", row.reason, row.remedy) for row in faults])
+    rows = [row for row in table.rows() if table.canonical(row.distribution) == own]
     chosen = [row for row in rows if part in (None, row.name)]
     if rows and not chosen:
         names = sorted({row.name for row in rows})
         remedy = table.close(str(part), names) or "one of these"
         raise UserError(Problem(f"{distribution} has no part {part!r}", f"its parts are {', '.join(names)}", remedy))
     return chosen
-
-
-def _ships_recipes(distribution: str) -> bool:
-    from importlib import metadata
-
-    try:
-        return bool(metadata.distribution(distribution).entry_points.select(group="lmgraft.recipes"))
-    except (metadata.PackageNotFoundError, ValueError):
-        return False
 
 
 def _brings_nothing(distribution: str) -> UserError:
@@ -107,13 +105,10 @@ def _show(result: Result, doc: str) -> None:
 
 
 def _conclusion(distribution: str, rows: list[Row], found: list[Result]) -> str:
-    from importlib import metadata
-
     count = {state: sum(result.state == state for result in found) for state in _MARKS}
     seconds = sum(result.seconds for result in found)
     parts = f"{len(rows)} part{'' if len(rows) == 1 else 's'}"
-    version = metadata.version(distribution)
     return (
-        f"{distribution} {version}: {parts}, {count['passed']} checks passed, "
+        f"{distribution}: {parts}, {count['passed']} checks passed, "
         f"{count['failed']} failed, {count['skipped']} do not apply, {seconds:.0f} s"
     )

@@ -8,10 +8,9 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
-from lmgraft import table, testing
+from lmgraft import distributions, table, testing
 from lmgraft.errors import Problem, UserError
 from lmgraft.table import Row
 from lmgraft.testing.outcome import Nonconforming, NotApplicable
@@ -46,8 +45,8 @@ def suites_of(distribution: str) -> list[type[Suite]]:
     Raises :class:`UserError` where such a module cannot be imported.
     """
     found: list[type[Suite]] = []
-    points = metadata.distribution(distribution).entry_points.select(group="lmgraft.testing")
-    for module in dict.fromkeys(point.value for point in points):
+    one = distributions.named(distribution)
+    for module in one.values("testing") if one else ():
         try:
             content = vars(importlib.import_module(module))
         except Exception as error:
