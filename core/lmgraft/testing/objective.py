@@ -1,0 +1,391 @@
+"""The suite of seam ``objective``: nothing but data decides what counts, and nothing but sums leaves it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmgraft.errors import UserError
+from lmgraft.seams.architecture import ASKS
+from lmgraft.seams.objective import Batch, Example, Loss
+from lmgraft.testing.encoding import EncodingSuite, number, plain, values_of
+from lmgraft.testing.inputs import texts
+from lmgraft.testing.outcome import Nonconforming, NotApplicable
+
+if TYPE_CHECKING:
+    from lmgraft.testing.rows import Model, Passed
+    from lmgraft.training.examples import Examples
+
+__all__ = ["ObjectiveSuite"]
+
+#: What a model answers that is certain and right, and one that is certain and wrong.
+_EXTREMES: tuple[Mapping[str, float], ...] = (
+    {"logprob": 0.0, "logsumexp": 50.0, "entropy": 0.0, "vocab_mean": -50.0, "value": 50.0},
+    {"logprob": -100.0, "logsumexp": -50.0, "entropy": 5.0, "vocab_mean": -5.0, "value": -50.0},
+)
+_SUMS = "return sums over the microbatch and let `normalizers` give the denominators"
+
+
+class ObjectiveSuite(EncodingSuite):
+    """Holds an objective to the rules of :mod:`lmgraft.seams.objective`.
+
+    The objective encodes ``count`` documents with its columns, core makes batches of them as for training, and a bigram
+    table answers what is asked; a value ``reference`` comes from another table. Override :meth:`documents` where the
+    objective needs more than columns (a label in ``meta``, say).
+    """
+
+    def behaviour(self, part: Any) -> Any:
+        found = self._step(part, self._parts(part))
+        gradient = {name: tensor.numpy().tobytes() for name, tensor in found.gradient.items()}
+        return {
+            "examples": [[plain(e) for e in examples] for examples in self._encoded(part)],
+            "totals": found.totals, "terms": found.terms, "metrics": found.metrics, "gradient": gradient,
+        }  # fmt: skip
+
+    # --- the loss ---------------------------------------------------------------------------------------------------
+
+    def test_asks_are_known(self) -> None:
+        """it asks for quantities that models answer, and reads no others"""
+        part = self.build()
+        asks = part.asks
+        known = ASKS - {"next_logits"}
+        self.require(
+            isinstance(asks, frozenset) and bool(asks) and asks <= known,
+            f"{self.name} asks for {asks!r}",
+            f"a model answers {', '.join(sorted(known))}",
+            'give it as asks = frozenset({"logprob"}), with those names that `loss` reads',
+        )
+        model, (batch,) = self._model(), self._parts(part, [self.count])
+        out = model.answer(batch, known)
+        shared = dict(part.prepare(out, batch)) if hasattr(part, "prepare") else {}
+        part.loss(out, batch, shared)
+        self.require(
+            out.read <= asks,
+            f"{self.name} reads {', '.join(sorted(out.read - asks))} and does not ask for it",
+            f"asks is {sorted(asks)}; what is not asked for is None in a run",
+            f"asks = frozenset({sorted(asks | out.read)})",
+        )
+
+    def test_padding_changes_nothing(self) -> None:
+        """longer padding, rows of padding and whatever stands or is answered there change no sum and no gradient"""
+        from lmgraft.testing.rows import parting, widened
+
+        part = self.build()
+        size = self._size()
+        for batch in [*self._parts(part, [self.count]), *self._packed(part)]:
+            base = self._step(part, [batch])
+            for columns, rows, seed in ((9, 0, 1), (0, 2, 2), (30, 3, 3)):
+                wide = widened(batch, columns=columns, rows=rows, vocab_size=size, seed=seed)
+                found = parting(base, self._step(part, [wide]))
+                self.require(
+                    not found,
+                    f"{self.name} depends on padding",
+                    f"with {columns} columns and {rows} rows of padding more, {found}",
+                    "multiply what is answered at each position with batch.weights, which is 0 on padding, before you "
+                    "sum; count units by batch.unit >= 0",
+                )
+        self._nothing(part)
+
+    def test_microbatch_split_changes_nothing(self) -> None:
+        """microbatches of one unit, uneven ones and the whole batch come to the same sums and the same gradient"""
+        from lmgraft.testing.rows import parting
+
+        part = self.build()
+        units = len(self._examples(part))
+        whole = self._step(part, self._parts(part, [units]))
+        for sizes in ([1, units // 3, units - 1 - units // 3], [units - 1, 1], [1] * units):
+            found = parting(whole, self._step(part, self._parts(part, sizes)))
+            self.require(
+                not found,
+                f"{self.name} depends on the split into microbatches",
+                f"in microbatches of {', '.join(map(str, sizes))} units instead of one of {units}, {found}",
+                f"{_SUMS}; what needs the whole batch belongs into `prepare`",
+            )
+        self._packed_split(part)
+
+    def test_order_changes_nothing(self) -> None:
+        """neither the order of units nor that of rows within a batch changes a sum or a gradient"""
+        import numpy as np
+
+        from lmgraft.testing.rows import parting, permuted
+
+        part = self.build()
+        examples = self._examples(part)
+        units = np.arange(len(examples))
+        base = self._step(part, [examples.batch(units)])
+        turned = examples.batch(units[::-1])
+        shuffled = [permuted(examples.batch(units), seed) for seed in (0, 1)]
+        for batch, what in ((turned, "units"), *((batch, "rows") for batch in shuffled)):
+            found = parting(base, self._step(part, [batch]))
+            self.require(
+                not found,
+                f"{self.name} depends on the order of {what} in a batch",
+                f"in another order {found}",
+                "find what belongs together by batch.unit and batch.role, not by its place in the batch",
+            )
+
+    def test_loss_is_sums(self) -> None:
+        """the same batch twice gives twice the terms and twice the normalizers"""
+        from lmgraft.testing.rows import joined, parting
+
+        part = self.build()
+        examples = self._examples(part)
+        units = list(range(len(examples)))
+        pairs = [(examples.batch(_ints(units)), examples.batch(_ints([*units, *units])))]
+        pairs += [(batch, joined([batch, batch])) for batch in self._packed(part)]
+        for once, twice in pairs:
+            found = parting(self._step(part, [once]), self._step(part, [twice]), factor=2)
+            self.require(
+                not found,
+                f"{self.name} returns something else than sums",
+                f"for the same {len(once.tokens)} rows twice, {found}",
+                _SUMS,
+            )
+
+    def test_metrics_are_sums(self) -> None:
+        """metrics are (sum, count) and add up over microbatches"""
+        part = self.build()
+        units = len(self._examples(part))
+        whole = self._step(part, self._parts(part, [units])).metrics
+        split = self._step(part, self._parts(part, [1, units // 3, units - 1 - units // 3])).metrics
+        if not whole:
+            raise NotApplicable("it has no metrics")
+        for name, pair in whole.items():
+            for what, one, other in zip(("sum", "count"), pair, split.get(name, (math.nan, math.nan)), strict=True):
+                self.require(
+                    math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-3),
+                    f"the metric {name} of {self.name} is no sum and count",
+                    f"its {what} is {one:.6g} over one batch and {other:.6g} over three microbatches of it",
+                    f'metrics={{"{name}": (sum of it, number of things summed)}}; core divides',
+                )
+
+    def test_gradients_are_finite(self) -> None:
+        """terms, metrics and gradients are finite however sure a model is, and whatever a reference says"""
+        from lmgraft.testing.bigram import Bigram, Flat
+        from lmgraft.testing.rows import infinite, referred
+
+        part, size = self.build(), self._size()
+        models: list[tuple[str, Model]] = [
+            (f"logits of {scale:g} times the usual size", Bigram(size, seed=3, scale=scale)) for scale in (1, 30, 1000)
+        ]
+        models += [
+            (f"a log-probability of {numbers['logprob']:g} for every token", Flat(**numbers)) for numbers in _EXTREMES
+        ]
+        (batch,) = self._parts(part, [self.count])
+        for said in (None, 0.0, -1e4):
+            held = batch if said is None else referred(batch, said)
+            for what, model in models:
+                found = self._step(part, [held], model)
+                wrong = infinite(found)
+                self.require(
+                    not wrong,
+                    f"{self.name} is not finite at {what}",
+                    wrong + (f"; the value reference is {said:g}" if said is not None and batch.values else ""),
+                    "clamp before log, sqrt and division; take logsigmoid, log1p, expm1 and softplus where they fit",
+                )
+
+    def test_normalizers_read_data_only(self) -> None:
+        """totals come from the batch alone: the same before and after any loss, and of any build"""
+        part = self.build()
+        batches = self._parts(part)
+        first = [dict(part.normalizers(batch)) for batch in batches]
+        for total in (total for totals in first for total in totals.items()):
+            self.require(
+                isinstance(total[1], float | int) and math.isfinite(total[1]) and total[1] >= 0,
+                f"the normalizer {total[0]!r} of {self.name} is {total[1]!r}",
+                "denominators are numbers, finite and not negative; the engine adds them up over all ranks",
+                "return float(weights.sum()), a float for each name",
+            )
+        for seed in (1, 2):
+            self._step(part, batches, self._model(seed))
+            self.require_equal(
+                first,
+                [dict(part.normalizers(batch)) for batch in batches],
+                f"normalizers of {self.name} change once a loss was computed",
+                "compute them from the batch alone and keep nothing of `out`: engines ask for all totals before the "
+                "first forward pass, on ranks that see other microbatches",
+            )
+        fresh = self.build()
+        turned = [dict(fresh.normalizers(batch)) for batch in batches[::-1]]
+        self.require_equal(
+            first,
+            turned[::-1],
+            f"normalizers of {self.name} depend on what it saw before",
+            "compute them from the batch that is given, and keep nothing from one call to the next",
+        )
+
+    def test_batch_is_left_alone(self) -> None:
+        """neither batch nor answers are written into"""
+        from lmgraft.testing.rows import contents
+
+        part, model, (batch,) = self.build(), self._model(), self._parts(self.build(), [self.count])
+        out = model.answer(batch, part.asks)
+        before = contents(batch), contents(out)
+        shared = dict(part.prepare(out, batch)) if hasattr(part, "prepare") else {}
+        part.normalizers(batch)
+        part.loss(out, batch, shared)
+        self.require_equal(
+            before,
+            (contents(batch), contents(out)),
+            f"{self.name} writes into the batch or into the model's answers",
+            "make new tensors instead of x += y, x.mul_(y) or x[mask] = y: the batch is used again",
+        )
+
+    def test_held_out_rows_are_scored(self) -> None:
+        """answers without gradients, which validation gives, come to the same terms"""
+        import torch
+
+        part, model, (batch,) = self.build(), self._model(), self._parts(self.build(), [self.count])
+        wanted = self._step(part, [batch], model)
+        with torch.inference_mode():
+            out = model.answer(batch, part.asks)
+        shared = dict(part.prepare(out, batch)) if hasattr(part, "prepare") else {}
+        found = {name: float(term) for name, term in part.loss(out, batch, shared).terms.items()}
+        for name, amount in wanted.terms.items():
+            self.require(
+                math.isclose(amount, found.get(name, math.nan), rel_tol=1e-3, abs_tol=1e-6),
+                f"the term {name!r} of {self.name} is {found.get(name)} on held-out rows and {amount} in training",
+                "validation gives the same answers, without gradients",
+                "let the loss depend on its arguments alone",
+            )
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _encoded(self, part: Any) -> list[list[Example]]:
+        tokenizer = self._vocabulary()
+        return [part.encode(row, tokenizer) for row in self.documents()]
+
+    def _examples(self, part: Any) -> Examples:
+        """Once for each part: a check asks for several batches of the same rows."""
+        held: list[tuple[Any, Examples]] = self.__dict__.setdefault("_held", [])
+        found = next((examples for one, examples in held if one is part), None)
+        if found is None:
+            found = self._collated(part, self.folder / f"encoded {len(held)}")
+            held.append((part, found))
+        return found
+
+    def _collated(self, part: Any, folder: Path) -> Examples:
+        from lmgraft.testing.rows import collated
+
+        try:
+            found = collated(part, self.documents(), self._vocabulary(), folder, self._reference)
+        except UserError as error:
+            first = error.problems[0]
+            raise Nonconforming(
+                f"{self.name} cannot learn from the kit's documents",
+                f"{first.fact}: {first.cause}",
+                "override documents() of the suite with rows that suit it",
+            ) from error
+        self.require(
+            len(found) >= 4,
+            f"{self.name} learns from {len(found)} of the kit's {self.count} documents",
+            "for the others encode() gave nothing, and the checks need four units",
+            "override documents() of the suite with rows that suit it",
+        )
+        return found
+
+    def _parts(self, part: Any, sizes: Sequence[int] = (5, 3, 4)) -> list[Batch]:
+        """Microbatches of so many units, in order; the last one takes what is left."""
+        examples = self._examples(part)
+        edges = [sum(sizes[:number]) for number in range(len(sizes))] + [len(examples)]
+        spans = [range(start, min(stop, len(examples))) for start, stop in pairwise(edges)]
+        return [examples.batch(_ints(span)) for span in spans if len(span)]
+
+    def _packed(self, part: Any) -> list[Batch]:
+        """A window of packed tokens, where the objective can be trained on them: one that learns from text alone."""
+        from lmgraft.testing.rows import joined
+
+        rows = self._windows(part)
+        return [joined(rows)] if rows else []
+
+    def _windows(self, part: Any) -> list[Batch]:
+        from lmgraft.testing.rows import windows
+
+        if part.columns() != {"text"} or values_of(part):
+            return []
+        return windows([text[:60] for text in texts(8)], self._vocabulary(), 48)
+
+    def _packed_split(self, part: Any) -> None:
+        from lmgraft.testing.rows import joined, parting
+
+        rows = self._windows(part)
+        if rows:
+            whole = self._step(part, [joined(rows)])
+            found = parting(whole, self._step(part, [joined(rows[:2]), *rows[2:]]))
+            self.require(
+                not found,
+                f"{self.name} depends on the split of packed text into microbatches",
+                f"in {len(rows) - 1} microbatches instead of one, {found}",
+                _SUMS,
+            )
+
+    def _nothing(self, part: Any) -> None:
+        """A rank that the data do not reach gets rows of padding only."""
+        found = self._step(part, [self._examples(part).batch(_ints([-1, -1]))])
+        wrong = next((f"{name} is {value}" for name, value in (found.totals | found.terms).items() if value), "")
+        self.require(
+            not wrong,
+            f"{self.name} counts rows of padding",
+            f"in a microbatch of nothing else {wrong}",
+            "sum with batch.weights, and count units by batch.unit >= 0; a sum over no row is 0",
+        )
+
+    def _model(self, seed: int = 0) -> Any:
+        from lmgraft.testing.bigram import Bigram
+
+        return Bigram(self._size(), seed=seed)
+
+    def _size(self) -> int:
+        return self._vocabulary().vocab_size
+
+    def _reference(self, example: Example) -> float:
+        """What another model makes of a sequence: near what the first one does, and not equal to it."""
+        import torch
+
+        from lmgraft.testing.bigram import reference_shares
+
+        ids = torch.tensor(example.tokens)
+        return float((reference_shares(self._size())[ids[:-1], ids[1:]] * torch.tensor(example.weights[1:])).sum())
+
+    def _step(self, part: Any, batches: Sequence[Batch], model: Model | None = None) -> Passed:
+        from lmgraft.testing.rows import take_step
+
+        return take_step(part, model or self._model(), batches, self._usable)
+
+    def _usable(self, loss: Loss, totals: Mapping[str, float]) -> None:
+        self.require(
+            bool(loss.terms) and set(loss.terms) == set(totals),
+            f"{self.name} returns the terms {sorted(loss.terms)} and the normalizers {sorted(totals)}",
+            "term k is divided by the total of normalizer k",
+            "use the same names in both, whatever the batch holds",
+        )
+        for name, term in loss.terms.items():
+            shape = tuple(getattr(term, "shape", ("no tensor",)))
+            self.require(
+                shape == () and term.is_floating_point(),
+                f"the term {name!r} of {self.name} is no scalar: {shape}",
+                "terms are sums over the whole microbatch",
+                "end with .sum()",
+            )
+        self.require(
+            any(term.requires_grad for term in loss.terms.values()),
+            f"no term of {self.name} has a gradient",
+            "none was computed from `out` with gradients",
+            "do not detach() what is to be learnt; a sum over no row is (out.logprob * 0).sum()",
+        )
+        for name, pair in loss.metrics.items():
+            self.require(
+                isinstance(pair, tuple) and len(pair) == 2 and all(number(part) for part in pair),
+                f"the metric {name!r} of {self.name} is {pair!r}",
+                "metrics are added up over microbatches and ranks, as plain numbers",
+                f'metrics={{"{name}": (float(total), float(count))}}',
+            )
+
+
+def _ints(numbers: Sequence[int]) -> Any:
+    import numpy as np
+
+    return np.asarray(list(numbers), dtype=np.int64)
