@@ -24,7 +24,7 @@ __all__ = ["Written", "plugin", "recipe", "recipe_package"]
 
 #: seam -> how a recipe, or the quickstart, takes a part of it; ``{name}`` is the part.
 USES = {
-    "data_source": "lmgraft run quickstart 'data_source@corpus.sources=[{name}]'",
+    "data_source": "lmgraft run quickstart 'data_source@corpus.sources=[{name}]' corpus.sources.{name}.path=FOLDER",
     "filter": "lmgraft run quickstart 'filter@corpus.filters=[{name}]'",
     "tokenizer": "lmgraft run quickstart tokenizer@tokenizer.tokenizer={name}",
     "architecture": "lmgraft run quickstart architecture@pretrain.architecture={name}",

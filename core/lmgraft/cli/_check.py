@@ -81,18 +81,18 @@ def _results(distribution: str, rows: list[Row], recipes: bool, only: str, *, qu
     from lmgraft.testing import running
 
     own = running.suites_of(distribution)
-    makers = [partial(running.suite_for, row, own) for row in rows]
+    makers = [partial(running.suites_for, row, own) for row in rows]
     if recipes:
         makers.append(partial(running.recipes_of, distribution))
     for make in makers:
-        suite = make()  # one at a time: a seam's suite imports what it needs
-        if not quiet:
-            by = suite.__name__ if suite in own else "the bare suite"
-            print(f"{suite.seam} {suite.component}, by {by}", flush=True)
-        for result in running.run(suite, only):
+        for suite in make():  # one seam at a time: its suite imports what it needs
             if not quiet:
-                _show(result, getattr(suite, result.check).__doc__ or "")
-            yield result
+                by = suite.__name__ if suite in own else "the bare suite"
+                print(f"{suite.seam} {suite.component}, by {by}", flush=True)
+            for result in running.run(suite, only):
+                if not quiet:
+                    _show(result, getattr(suite, result.check).__doc__ or "")
+                yield result
 
 
 def _show(result: Result, doc: str) -> None:

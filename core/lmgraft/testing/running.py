@@ -16,7 +16,7 @@ from lmgraft.table import Row
 from lmgraft.testing.outcome import Nonconforming, NotApplicable
 from lmgraft.testing.suite import Suite
 
-__all__ = ["FIRST", "Result", "checks_of", "recipes_of", "run", "suite_for", "suites_of"]
+__all__ = ["FIRST", "Result", "checks_of", "recipes_of", "run", "suites_for", "suites_of"]
 
 #: A part that fails here can be held to nothing else.
 FIRST = "test_entry_point"
@@ -63,20 +63,20 @@ def suites_of(distribution: str) -> list[type[Suite]]:
     return found
 
 
-def suite_for(row: Row, own: Sequence[type[Suite]]) -> type[Suite]:
-    """The distribution's own suite of a part, or the seam's bare one."""
-    for suite in own:
-        if (suite.seam, suite.component) == (row.seam, row.name):
-            return suite
+def suites_for(row: Row, own: Sequence[type[Suite]]) -> list[type[Suite]]:
+    """The distribution's own suites of a part, or the seam's bare one."""
+    found = [suite for suite in own if (suite.seam, suite.component) == (row.seam, row.name)]
+    if found:
+        return found
     base: type[Suite] = getattr(testing, testing.SUITES[row.seam])
-    return type(f"Test_{row.name}", (base,), {"component": row.name})
+    return [type(f"Test_{row.name}", (base,), {"component": row.name})]
 
 
-def recipes_of(distribution: str) -> type[Suite]:
+def recipes_of(distribution: str) -> list[type[Suite]]:
     """The suite of the recipes that a distribution ships."""
     from lmgraft.testing.recipes import RecipesSuite
 
-    return type("TestRecipes", (RecipesSuite,), {"component": distribution})
+    return [type("TestRecipes", (RecipesSuite,), {"component": distribution})]
 
 
 def checks_of(suite: type[Suite]) -> list[str]:

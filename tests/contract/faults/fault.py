@@ -52,6 +52,12 @@ def needs(self) -> frozenset[str]:
     return frozenset({"columns:text"})
 """.rstrip()
 
+_METHODS = {
+    "objective": _NEEDS_TEXT,
+    "evaluator": _NEEDS_TEXT,
+    "data_source": _NEEDS_TEXT.replace("needs", "provides"),
+}
+
 _CONFORMANCE = """\
 {imports}
 from lmgraft.testing import {suite}
@@ -65,7 +71,7 @@ class TestPart({suite}):
 def light(seam: str, summary: str, fields: str, *, more: str = "", variants: str = "") -> str:
     """The source of a light module with one component, whose class is ``Part`` in the module ``part``."""
     named = f"\n            variants={variants}," if variants else ""
-    body = textwrap.dedent(fields).strip("\n") + (_NEEDS_TEXT if seam in ("objective", "evaluator") else "")
+    body = textwrap.dedent(fields).strip("\n") + _METHODS.get(seam, "")
     body = textwrap.indent(body, "    ")
     imports = ", ".join(name for name in _IMPORTS if name in body or name.startswith("Component"))
     return _LIGHT.format(summary=summary, seam=seam, more=more, fields=body, variants=named, imports=imports)
