@@ -135,7 +135,7 @@ class Registry:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too
-            raise Refused("broken", f"its hook raised {brief(error)}", upgrade(row)) from error
+            raise Refused("broken", f"its hook raised {brief(error, row.module)}", upgrade(row)) from error
         if not answers:
             cause = f"{row.module} has no @hookimpl function lmgraft_{row.seam} that returns a list"
             raise Refused("broken", cause, f"define lmgraft_{row.seam}() in {row.module}, marked @hookimpl")
@@ -176,7 +176,7 @@ def _target(component: Component[Any]) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # an implementation may raise anything at import, as a light module may
-        raise Refused("broken", f"importing {component.target} raised {brief(error)}", remedy) from error
+        raise Refused("broken", f"importing {component.target} raised {brief(error, module)}", remedy) from error
 
 
 def requirements(component: Component[Any], where: str) -> list[Problem]:
@@ -244,7 +244,7 @@ def _import(row: Row) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a plugin may raise anything at import, SystemExit too
-        raise Refused("broken", f"importing {row.module} raised {brief(error)}", upgrade(row)) from error
+        raise Refused("broken", f"importing {row.module} raised {brief(error, row.module)}", upgrade(row)) from error
 
 
 def _missing(component: Component[Any]) -> list[str]:

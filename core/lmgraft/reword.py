@@ -171,7 +171,7 @@ def _cause(first: str) -> str:
 
 def _remedy(key: str, wanted: Any, value: str) -> str:
     if isinstance(wanted, type) and issubclass(wanted, Enum):
-        names = [str(item.value) for item in wanted]
+        names = [item.name for item in wanted]  # OmegaConf takes the names
         return f"{key}={names[0]}" + (f", or one of {', '.join(names[1:])}" if names[1:] else "")
     name = wanted.__name__ if type(wanted) is type else str(wanted or "").replace("typing.", "")
     if name.lower().startswith("list"):

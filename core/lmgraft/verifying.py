@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -118,9 +120,23 @@ def _verify_requires(component: Component[Any], row: Row) -> None:
 
 
 def upgrade(row: Row) -> str:
+    """For a user the next release may mend it; an author who works on it mends it himself."""
+    if row.editable:
+        return f"mend {row.module}; lmgraft plugins check {row.distribution} tells the rest"
     return f"pip install --upgrade {row.distribution}; details: lmgraft plugins why {row.distribution}"
 
 
-def brief(error: BaseException) -> str:
+def brief(error: BaseException, package: str = "") -> str:
+    """The kind and the text of an error in one line; with a package, the line of its code that raised it."""
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    said = f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+    return said + (_place(error, package) if package else "")
+
+
+def _place(error: BaseException, package: str) -> str:
+    own = table.folder(package.partition(".")[0])
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame for frame in frames if own and Path(frame.filename).is_relative_to(own)]
+    if not lines:
+        return ""
+    return f" ({Path(lines[-1].filename).relative_to(own.parent) if own else ''}, line {lines[-1].lineno})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import Enum
 from typing import Any
 
 import click
@@ -105,8 +106,23 @@ def show(name: str, seam: str | None) -> None:
         print(f"  revision  {component.revision}, api {component.api}")
         if component.requires:
             print(f"  requires  {', '.join(component.requires)}")
+        if component.variants:
+            print(f"  variants  {', '.join(f'{name}/{variant}' for variant in component.variants)}")
+        _neighbours(component.config)
         print(f"  use it    {_usage(row.seam, row.name)}\n")
         _settings(component.config)
+
+
+def _neighbours(config: type[Any]) -> None:
+    """What the part needs and provides with its defaults; some settings change that, and some have no default."""
+    try:
+        made = config()
+        told = {"needs": made.needs(), "provides": made.provides()}
+    except Exception:  # a required value that its methods look at
+        return
+    for word, names in told.items():
+        if names:
+            print(f"  {word:<9} {', '.join(sorted(names))}")
 
 
 def _refuse_fault(name: str) -> None:
@@ -133,7 +149,7 @@ def _settings(config: type[Any]) -> None:
     from lmgraft.cli._docs import field_docs
     from lmgraft.console import Console
 
-    docs = field_docs(config)
+    docs, types = field_docs(config), _types(config)
     rows = []
     for spec in dataclasses.fields(config):
         if spec.name in ("part", "kind"):
@@ -141,16 +157,33 @@ def _settings(config: type[Any]) -> None:
         default = spec.default if spec.default is not dataclasses.MISSING else None
         if spec.default_factory is not dataclasses.MISSING:
             default = spec.default_factory()
-        shown = getattr(default, "value", default)
+        shown = getattr(default, "name", default) if isinstance(default, Enum) else default
         kind = spec.metadata.get("slot") or ("execution" if spec.metadata.get("execution") else "result")
         rows.append(
-            (spec.name, _type(spec.type), "required" if shown == "???" else str(shown), kind, docs.get(spec.name, ""))
+            (
+                spec.name,
+                _type(types.get(spec.name, spec.type)),
+                "required" if shown == "???" else str(shown),
+                kind,
+                docs.get(spec.name, ""),
+            )
         )
     if rows:
         Console().table("Settings", ("name", "type", "default", "counts as", "meaning"), rows)
 
 
+def _types(config: type[Any]) -> dict[str, Any]:
+    from typing import get_type_hints
+
+    try:
+        return get_type_hints(config)
+    except (NameError, TypeError):  # annotations that only a type checker can read
+        return {}
+
+
 def _type(annotation: Any) -> str:
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " | ".join(member.name for member in annotation)
     return str(annotation).replace("typing.", "") if not isinstance(annotation, type) else annotation.__name__
 
 
