@@ -35,6 +35,8 @@ from lmgraft_preference.shares import Tally
 __all__ = ["Preference"]
 
 COLUMNS = frozenset({"chosen", "rejected"})
+#: Far above what rounding does to a mean in float64, far below what a model's float32 can tell apart.
+ROUNDING = 1e-12
 
 T = TypeVar("T")
 Request = tuple[Sequence[int], Sequence[int]]
@@ -121,7 +123,9 @@ def _check(document: Document) -> None:
 def _count(document: Document, chosen: Sequence[float], rejected: Sequence[float], counts: _Counts) -> None:
     chosen_sum, rejected_sum = math.fsum(chosen), math.fsum(rejected)
     counts.summed.add(chosen_sum, rejected_sum)
-    counts.mean.add(chosen_sum / len(chosen), rejected_sum / len(rejected))
+    means = chosen_sum / len(chosen), rejected_sum / len(rejected)
+    # Means of equal numbers differ in their last bit where there are not as many: that is a tie, too.
+    counts.mean.add(*(means[:1] * 2 if math.isclose(*means, rel_tol=ROUNDING) else means))
     lengths = [len(document.chosen or ""), len(document.rejected or "")]
     counts.longer.add(lengths[0], lengths[1])
     counts.shorter.add(lengths[1], lengths[0])

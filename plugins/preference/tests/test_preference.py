@@ -112,6 +112,18 @@ def test_a_mean_is_not_won_by_being_short() -> None:
     assert found["preference_accuracy_per_token"].detail["ties"] == 3
 
 
+class Even(Taste):
+    def _logprob(self, token: int) -> float:
+        return -0.9
+
+
+def test_equal_means_are_ties_whatever_rounding_makes_of_them() -> None:
+    """0.9 nats a token: the sum over 7 divided by 7 is not, in the last bit, the sum over 3 divided by 3."""
+    lengths = [(first, second) for first in range(1, 9) for second in range(1, 9) if first != second]
+    found = scores(pairs(*(("a" * first, "b" * second) for first, second in lengths)), Even())
+    assert found["preference_accuracy_per_token"].detail["ties"] == len(lengths)
+
+
 def test_the_rule_of_length_takes_its_better_direction() -> None:
     rows = pairs(("aaaa", "b"), ("aaa", "b"), ("a", "bb"), ("aa", "bb"), ("aa", "b"))
     rule = scores(rows)["length_accuracy"]

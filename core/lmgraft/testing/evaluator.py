@@ -1,0 +1,341 @@
+"""The suite of seam ``evaluator``, on models whose every answer is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lmgraft.component import Component, ComponentConfig
+from lmgraft.errors import UserError
+from lmgraft.seams.data_source import Document
+from lmgraft.seams.evaluator import Score
+from lmgraft.seams.parallelism import ModelHandle
+from lmgraft.seams.tokenizer import TextTokenizer
+from lmgraft.testing.common import PartSuite
+from lmgraft.testing.difference import difference
+from lmgraft.testing.elsewhere import Failed, elsewhere
+from lmgraft.testing.handles import HashHandle, Recorded, Refused
+from lmgraft.testing.inputs import UniformHandle, byte_tokenizer, columns_of, documents
+from lmgraft.testing.outcome import NotApplicable
+from lmgraft.testing.suite import disturb_random_numbers
+
+__all__ = ["EvaluatorSuite", "KitData"]
+
+#: Long enough for every document of the kit.
+_CONTEXT = 4096
+_SHORT = (4, 16, 64)
+#: Sums in another order.
+_ROUNDING = 1e-9
+
+
+class KitData:
+    """Implements :class:`lmgraft.seams.evaluator.EvaluationData` over two lists, and notes what is asked for."""
+
+    def __init__(self, train: Sequence[Document], validation: Sequence[Document]) -> None:
+        self._splits = {"train": train, "validation": validation}
+        self.columns: set[str] = set()
+
+    def documents(self, split: str, columns: frozenset[str] = frozenset({"text"})) -> Iterator[Document]:
+        self.columns |= columns
+        for document in self._splits[split]:
+            if all(getattr(document, name) is not None for name in columns):
+                yield document
+
+
+class EvaluatorSuite(PartSuite):
+    """Holds an evaluator to the rules of :mod:`lmgraft.seams.evaluator`.
+
+    It is shown ``count`` held-out documents with the columns that it needs, and asks a model that knows nothing
+    (:class:`~lmgraft.testing.inputs.UniformHandle`) and one of arbitrary opinions
+    (:class:`~lmgraft.testing.handles.HashHandle`). Give :meth:`known`: what the first of them must score.
+    """
+
+    seam = "evaluator"
+    count: ClassVar[int] = 24
+
+    def known(self, vocab_size: int) -> Mapping[str, float]:
+        """Score name -> the exact figure of a model for which all of ``vocab_size`` tokens are equally likely and none
+        is the argmax; perplexity's is ``{"perplexity": vocab_size}``."""
+        return {}
+
+    def documents(self) -> list[Document]:
+        """The held-out documents."""
+        return documents(columns_of(self.compose().needs()), self.count)
+
+    def tokenizer(self) -> TextTokenizer:
+        """What it encodes with."""
+        return byte_tokenizer(self.folder / "tokenizer")
+
+    def behaviour(self, part: Any) -> Any:
+        return [_plain(self._run(part, model)) for model in self._models()]
+
+    def differing(self, first: Any, second: Any) -> str:
+        """Equal but for the rounding of sums."""
+        return difference(first, _levelled(first, second))
+
+    # --- checks -----------------------------------------------------------------------------------------------------
+
+    def test_deterministic(self) -> None:
+        """a second run, another build and another process ask the same questions and give the same scores"""
+        part = self.build()
+        first = self._all(part)
+        disturb_random_numbers(11)
+        again = {"a second time": self._all(part), "as another build": self._all(self.build())}
+        sent = (self.installed.component, self.compose(), self.documents(), self.folder / "tokenizer")
+        try:
+            again["in another process"] = elsewhere("lmgraft.testing.evaluator:answers", *sent)
+        except Failed as error:
+            self.require(
+                False,
+                f"{self.name} fails in another process",
+                str(error),
+                "a rank of a layout builds its own: use nothing that only the first process has",
+            )
+        for when, found in again.items():
+            for what, fact in (("scores", "gives other scores"), ("asked", "asks other questions")):
+                self.require_equal(
+                    [row[what] for row in first],
+                    [row[what] for row in found],
+                    f"{self.name} {fact} {when}",
+                    "let the data, the settings and the model's answers decide, not hash(), the order of a set, the "
+                    "time or shared random numbers: all ranks must ask the same in the same order",
+                )
+
+    def test_known_score(self) -> None:
+        """a model that knows nothing scores what arithmetic says"""
+        size = self.tokenizer().vocab_size
+        known = self.known(size)
+        if not known:
+            raise NotApplicable("the suite says no known score; known() of it can")
+        scores = {score.name: score for score in self._run(self.build(), UniformHandle(size, _CONTEXT))}
+        for name, wanted in known.items():
+            self.require(
+                name in scores,
+                f"{self.name} gives no score {name}",
+                f"it gives {', '.join(scores) or 'none'}",
+                "name in known() of the suite what it scores",
+            )
+            self.require(
+                math.isclose(scores[name].value, wanted, rel_tol=1e-6, abs_tol=1e-9),
+                f"{name} of a uniform model is {scores[name].value:.9g}",
+                f"each of {size} tokens is equally likely, so it is {wanted:.9g}",
+                "look for what is counted twice, left out or divided by another number of items",
+            )
+
+    def test_scores_are_sound(self) -> None:
+        """finite values under stable names of their own, with a unit, a direction, and the number of items"""
+        part = self.build()
+        runs = [self._run(part, model) for model in self._models()]
+        for scores in runs:
+            self._sound(scores)
+        shapes = [[(s.name, s.unit, s.higher_is_better, s.reference) for s in scores] for scores in runs]
+        self.require_equal(
+            shapes[0],
+            shapes[1],
+            f"{self.name} names its scores by the model's answers",
+            "give every model the same scores with the same unit and direction, or tables cannot compare them",
+        )
+        beside = [[(s.name, s.value) for s in scores if s.reference] for scores in runs]
+        self.require_equal(
+            beside[0],
+            beside[1],
+            f"a score that {self.name} marks as a reference depends on the model",
+            "reference=True is for figures beside the model's, such as gzip's on the same text",
+        )
+        values = [[s.value for s in scores if not s.reference] for scores in runs]
+        self.require(
+            any(found != values[0] for found in values),
+            f"{self.name} scores different models alike",
+            f"three models of other opinions all come to {values[0]}",
+            "ask the handle, and let its answers decide; or let documents() of the suite hold what it can score",
+        )
+
+    def test_limit(self) -> None:
+        """`limit` caps the number of items, and None takes all"""
+        part = self.build()
+        model = self._models()[1]
+        everything, whole = self._questions(part, model, None)
+        many, _ = self._questions(part, model, 10**9)
+        self.require_equal(
+            _plain(everything),
+            _plain(many),
+            f"{self.name} gives other scores under a limit beyond all items than under none",
+            "take islice(items, limit), which takes all for None",
+        )
+        for limit in (1, 3):
+            scores, asked = self._questions(part, model, limit)
+            self.require(
+                len(asked) < len(whole) or len(whole) <= limit,
+                f"{self.name} does not keep to a limit of {limit}",
+                f"it puts {len(asked)} questions to the model, and {len(whole)} without a limit",
+                "stop after `limit` items: islice(data.documents(...), limit)",
+            )
+            for score in scores:
+                self.require(
+                    score.reference or any(1 <= number <= limit for number in _counts(score)),
+                    f"the score {score.name} of {self.name} does not say that it rests on {limit} items",
+                    f"limit was {limit}, and its detail holds {dict(score.detail)}",
+                    'put the number of items that were counted into detail: {"documents": count}',
+                )
+
+    def test_fits_the_context(self) -> None:
+        """it never asks for more than context + 1 ids, nor after nothing"""
+        part, size = self.build(), self.tokenizer().vocab_size
+        for context in (*_SHORT, _CONTEXT):
+            try:
+                self._run(part, HashHandle(size, context))
+            except UserError:
+                continue  # it may refuse a model that its items do not fit
+            except Refused as error:
+                self.require(
+                    False,
+                    f"{self.name} asks what a model with a context of {context} cannot answer",
+                    str(error),
+                    "cut the prefix at its left, len(prefix) + len(continuation) <= handle.context + 1, and begin a "
+                    "text after tokenizer.end_id; or count the item as too long",
+                )
+
+    def test_nothing_to_ask(self) -> None:
+        """without any document it says so, or asks questions of its own"""
+        try:
+            scores = self.build().run(
+                self._recorded(self._models()[0]), self._vocabulary(), data=KitData((), ()), limit=None
+            )
+        except UserError:
+            return
+        except Exception as error:
+            self.require(
+                False,
+                f"{self.name} breaks off where there is nothing to ask",
+                f"{type(error).__name__}: {error}",
+                "raise lmgraft.errors.UserError: which split or column is empty, and how it is filled",
+            )
+        self._sound(scores)
+
+    def test_needs_say_what_it_reads(self) -> None:
+        """`needs()` of its settings names every column it asks the data for"""
+        rows = self.documents()
+        data = KitData(rows, rows)
+        self.build().run(self._recorded(self._models()[0]), self._vocabulary(), data=data, limit=None)
+        needs = self.compose().needs()
+        lacking = next((name for name in sorted(data.columns) if f"columns:{name}" not in needs), "")
+        self.require(
+            not lacking,
+            f"{self.name} reads the column {lacking} and does not say that it needs it",
+            f"needs() of its config says {sorted(needs) or 'nothing'}",
+            f'return frozenset({{"columns:{lacking}"}}) from needs(): a recipe without that column is then refused '
+            "before a model is trained",
+        )
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _vocabulary(self) -> TextTokenizer:
+        """:meth:`tokenizer`, once a check."""
+        found: TextTokenizer = self.__dict__.get("_tokenizer") or self.tokenizer()
+        self.__dict__["_tokenizer"] = found
+        return found
+
+    def _models(self) -> list[ModelHandle]:
+        return _models(self._vocabulary().vocab_size)
+
+    def _recorded(self, model: ModelHandle) -> Recorded:
+        return Recorded(model, self._vocabulary().vocab_size)
+
+    def _run(self, part: Any, model: ModelHandle) -> list[Score]:
+        return self._questions(part, model, None)[0]
+
+    def _questions(self, part: Any, model: ModelHandle, limit: int | None) -> tuple[list[Score], list[Any]]:
+        handle, rows = self._recorded(model), self.documents()
+        scores: list[Score] = part.run(handle, self._vocabulary(), data=KitData(rows, rows), limit=limit)
+        return scores, handle.asked
+
+    def _all(self, part: Any) -> list[dict[str, Any]]:
+        return _answers(part, self.documents(), self._vocabulary())
+
+    def _sound(self, scores: Sequence[Score]) -> None:
+        self.require(
+            isinstance(scores, list) and bool(scores) and all(isinstance(score, Score) for score in scores),
+            f"{self.name} gives no scores",
+            f"run returned {str(scores)[:60]}",
+            "return a list of lmgraft.seams.evaluator.Score, or raise UserError where there is nothing to ask",
+        )
+        names = [score.name for score in scores]
+        self.require(
+            all(names) and len(set(names)) == len(names),
+            f"{self.name} gives two scores one name, or none",
+            f"their names are {names}",
+            "a score is found by its name in tables, reports and sweeps",
+        )
+        for score in scores:
+            wrong = _unsound(score)
+            self.require(
+                not wrong,
+                f"the score {score.name} of {self.name} cannot be kept",
+                wrong,
+                'Score("accuracy", 0.5, unit="", higher_is_better=True, detail={"items": 24})',
+            )
+
+
+def answers(component: Component[Any], config: ComponentConfig, rows: list[Document], vocabulary: Path) -> Any:
+    """What an evaluator does in a process of its own: its scores and its questions, for each model."""
+    from lmgraft.artifacts import tokenizer
+    from lmgraft.registry import build
+
+    return _answers(build(component, config), rows, tokenizer.load(vocabulary))
+
+
+def _answers(part: Any, rows: list[Document], tokenizer: TextTokenizer) -> list[dict[str, Any]]:
+    found = []
+    for model in _models(tokenizer.vocab_size):
+        handle = Recorded(model, tokenizer.vocab_size)
+        scores = part.run(handle, tokenizer, data=KitData(rows, rows), limit=None)
+        found.append({"scores": _plain(scores), "asked": handle.asked})
+    return found
+
+
+def _models(size: int) -> list[ModelHandle]:
+    return [UniformHandle(size, _CONTEXT), *(HashHandle(size, _CONTEXT, seed=seed) for seed in (0, 1))]
+
+
+def _plain(scores: Sequence[Score]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": score.name, "value": score.value, "unit": score.unit, "higher_is_better": score.higher_is_better,
+            "reference": score.reference, "detail": dict(score.detail),
+        }
+        for score in scores
+    ]  # fmt: skip
+
+
+def _unsound(score: Any) -> str:
+    if not isinstance(score.value, float | int) or not math.isfinite(score.value):
+        return f"its value is {score.value!r}, and a value is a finite number"
+    if not isinstance(score.unit, str) or not isinstance(score.higher_is_better, bool):
+        return f"its unit is {score.unit!r} and higher_is_better is {score.higher_is_better!r}"
+    try:
+        json.dumps(dict(score.detail), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return f"its detail is no JSON: {error}"
+    return "" if score.reference or list(_counts(score)) else f"its detail holds no number of items: {score.detail}"
+
+
+def _counts(score: Score) -> Iterator[int]:
+    """The whole numbers in its detail."""
+    for value in score.detail.values():
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            yield value
+
+
+def _levelled(first: Any, second: Any) -> Any:
+    """``second`` with the first's numbers where they are as good as equal."""
+    if isinstance(first, float) and isinstance(second, float):
+        return first if math.isclose(first, second, rel_tol=_ROUNDING, abs_tol=1e-12) else second
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return {key: _levelled(first.get(key), value) for key, value in second.items()}
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        rest = second[len(first) :]
+        return [*(_levelled(one, other) for one, other in zip(first, second, strict=False)), *rest]
+    return second
