@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from lmgraft import configs, paths, table
 from lmgraft.errors import Problem, UserError
+from lmgraft.leftovers import Loader
 
 __all__ = ["RecipeRef", "compose", "loader", "parse", "resolve", "sweep_jobs"]
 
@@ -73,7 +74,7 @@ def loader(ref: RecipeRef) -> ConfigLoaderImpl:
     if not ref.installed:
         path.append("main", f"lmgraft-file://{ref.file}")
     path.append("schema", "structured://")
-    return ConfigLoaderImpl(config_search_path=path)
+    return Loader(config_search_path=path)
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from lmgraft import paths, table, untrusted
+from lmgraft import leftovers, paths, table, untrusted
 from lmgraft.component import ComponentConfig
 from lmgraft.errors import Problem, UserError
 from lmgraft.version import DOORS, SEAMS
@@ -95,12 +95,12 @@ class InstalledCatalogue:
         if seam == RECIPES and name in paths.recipe_files():
             file, _ = paths.recipe_files()[name]
             content, _ = read_yaml(file)
-            return Found(str(file), _absolute(content), "_global_")
+            return Found(str(file), leftovers.without(_absolute(content), "_global_"), "_global_")
         file_found = self._file(path)
         if file_found is None:
             return None
         content, package = read_yaml(file_found)
-        return Found(str(file_found), content, package)
+        return Found(str(file_found), leftovers.without(content, package or "a group's own"), package)
 
     def _file(self, path: str) -> Path | None:
         if not untrusted.is_config_path(path):
@@ -157,7 +157,8 @@ class FolderCatalogue:
         self._included[file] = [found for name in local if (found := self._file(name))]
         for start in (self._recipe, file):
             self._unfold(start, (), {})
-        return Found(str(file), content, package)
+        at_root = package or (None if path == PRIMARY else "a group's own")
+        return Found(str(file), leftovers.without(content, at_root), package)
 
     def _unfold(self, file: Path, above: tuple[Path, ...], known: dict[Path, int]) -> int:
         """How many configs a file's defaults list unfolds into; Hydra would follow a circle, or go on for days."""

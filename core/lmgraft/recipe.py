@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lmgraft import fitting, nodes, sound, table
+from lmgraft import fitting, leftovers, nodes, sound, table
 from lmgraft.component import ComponentConfig, StageConfig
 from lmgraft.errors import Problem, UserError
 from lmgraft.misplaced import in_place_of_part, in_place_of_stage, part_by_hand
@@ -165,6 +165,9 @@ class _Reader:
                 or key in referred
                 or (typed is not None and issubclass(typed, StageConfig))
             ):
+                continue
+            if self.notes:  # it served a part that was deselected
+                self.notes.append(f"{key} is set and not used: nothing that is selected refers to it")
                 continue
             words = [*names, *ROOT, *COMMON, *referred]
             cause = "it is no setting, no stage, and nothing refers to it"
@@ -338,7 +341,7 @@ def read(cfg: DictConfig, name: str) -> Recipe:
     loose = sound.loose_references(cfg)
     if loose:  # no value can be read where one of these stands
         raise UserError(loose)
-    reader = _Reader(cfg, name, list(sound.extra_keys(cfg)))
+    reader = _Reader(cfg, name, list(sound.extra_keys(cfg)), notes=leftovers.notes(cfg))
     names = reader.stage_names()
     reader.root()
     stages = [reader.stage(stage, names[:index]) for index, stage in enumerate(names)]
