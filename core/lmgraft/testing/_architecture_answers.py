@@ -122,10 +122,12 @@ class ArchitectureAnswers(ArchitectureBase):
         part = self.build()
         module = self.module(part)
         ids, targets = self._shown(part, 1)
-        there = modules.answered(module)
-        for ask in ("", *sorted(there)):
-            with torch.no_grad():
-                out = module(ids, targets=targets, asks=frozenset({ask} - {""}))
+        for ask in ("", *sorted(ASKS)):
+            try:
+                with torch.no_grad():
+                    out = module(ids, targets=targets, asks=frozenset({ask} - {""}))
+            except Fault:
+                continue
             others = [name for name in sorted(ASKS - {ask}) if getattr(out, name) is not None]
             self.require(
                 not others,
@@ -133,7 +135,8 @@ class ArchitectureAnswers(ArchitectureBase):
                 "each quantity costs a pass over the logits",
                 "fill in Outputs only what `asks` names",
             )
-            fact, remedy = f"{self.name} does not give {ask}", f"set Outputs.{ask} where `asks` holds it"
+            fact = f"{self.name} passes over the ask {ask}"
+            remedy = f"set Outputs.{ask} where `asks` holds it, or raise lmgraft.errors.Fault"
             self.require(not ask or getattr(out, ask) is not None, fact, "it was asked for, and is None", remedy)
         try:
             module(ids, targets=targets, asks=frozenset({"no_such_quantity"}))

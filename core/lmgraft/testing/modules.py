@@ -79,10 +79,11 @@ def answered(module: nn.Module) -> frozenset[str]:
     for ask in sorted(ASKS):
         try:
             with torch.no_grad():
-                module(ids, targets=ids, asks=frozenset({ask}))
+                out = module(ids, targets=ids, asks=frozenset({ask}))
         except Fault:
             continue
-        found.add(ask)
+        if getattr(out, ask) is not None:
+            found.add(ask)
     return frozenset(found)
 
 

@@ -1,0 +1,220 @@
+"""The suite of architectures sees what is wrong, by the right check and in words that name it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lmgraft.testing import ArchitectureSuite
+from lmgraft.testing.running import Result, run
+from third_party import Distribution, component, module
+
+CONFIG = '''
+@dataclass
+class Shaky(Config):
+    hidden: int = 16
+    """Width."""
+    context: int = 64
+    """Rows of the table of positions."""
+    wrong: str = ""
+    """What is wrong with it."""
+
+    def provides(self):
+        return frozenset({"norm"})
+
+    @classmethod
+    def from_hub(cls, config):
+        if config.get("model_type") != "shaky":
+            return None
+        return cls(hidden=config["hidden"], context=config.get("context", 8), wrong=config["wrong"])
+'''
+
+#: One layer of attention between two tables; ``wrong`` breaks one thing.
+MODEL = """
+import torch
+from lmgraft.errors import Fault
+from lmgraft.seams.architecture import DecoderSpec, Role, TensorRole
+from lmgraft.training.asks import COMPUTED, compute
+from torch import nn
+
+ROLES = {
+    "embed.weight": TensorRole(Role.EMBEDDING), "places.weight": TensorRole(Role.POSITION),
+    "query.weight": TensorRole(Role.QUERY, 0), "key.weight": TensorRole(Role.KEY, 0),
+    "value.weight": TensorRole(Role.VALUE, 0), "out.weight": TensorRole(Role.ATTENTION_OUT, 0),
+    "norm.weight": TensorRole(Role.NORM), "norm.bias": TensorRole(Role.BIAS), "lm_head.weight": TensorRole(Role.HEAD),
+}
+
+
+class Shaky:
+    def __init__(self, config):
+        self.config = config
+
+    def build(self, vocab_size, device="meta"):
+        if self.config.wrong == "table":
+            self.table = torch.zeros(256, 256)
+        with torch.device("cpu" if self.config.wrong == "device" else device):
+            return Model(self.config, vocab_size)
+
+    def role(self, name):
+        one = ROLES.get(name, TensorRole(Role.OTHER))
+        if self.config.wrong == "layers from 1" and one.layer is not None:
+            return TensorRole(one.role, 1)
+        return TensorRole(Role.NORM) if self.config.wrong == "role" and name == "key.weight" else one
+
+    def flops(self, seq_len, vocab_size=0):
+        hidden = self.config.hidden
+        flops = 6.0 * (4 * hidden**2 + vocab_size * hidden) + 12.0 * hidden * seq_len
+        return flops / (seq_len if self.config.wrong == "flops" else 1)
+
+    def context(self):
+        return self.config.context
+
+    def hub_config(self, vocab_size):
+        found = {
+            "model_type": "shaky", "architectures": ["Shaky"], "vocab_size": vocab_size, "hidden": self.config.hidden,
+            "wrong": self.config.wrong, "tie_word_embeddings": self.config.wrong == "tied in words",
+        }
+        if self.config.wrong == "no json":
+            found["dtype"] = torch.float32
+        return found if self.config.wrong == "forgets the context" else {**found, "context": self.config.context}
+
+    def to_hub(self, tensors):
+        found = dict(tensors)
+        if self.config.wrong == "loses a tensor":
+            del found["norm.bias"]
+        return {name: one.bfloat16().float() for name, one in found.items()} if self.config.wrong == "rounds" else found
+
+    def spec(self):
+        if self.config.wrong == "spec":
+            hidden = self.config.hidden
+            return DecoderSpec(layers=1, hidden=hidden, heads=1, kv_heads=1, head_dim=hidden, mlp=1, context=64)
+
+
+class Model(nn.Module):
+    def __init__(self, config, vocab_size):
+        super().__init__()
+        hidden, self.wrong = config.hidden, config.wrong
+        self.embed, self.places = nn.Embedding(vocab_size, hidden), nn.Embedding(config.context, hidden)
+        self.query, self.key, self.value, self.out = (nn.Linear(hidden, hidden, bias=False) for _ in range(4))
+        self.norm, self.lm_head = nn.LayerNorm(hidden), nn.Linear(hidden, vocab_size, bias=False)
+        if self.wrong == "unread":
+            self.spare = nn.Parameter(torch.empty(3))
+
+    def forward(self, tokens, positions=None, segments=None, targets=None, asks=(), cache=None):
+        asks, wrong = frozenset(asks), self.wrong
+        if wrong == "knows every ask":
+            asks &= COMPUTED | {"next_logits"}
+        if wrong == "kept in the module":
+            cache = getattr(self, "kept", None) if cache is not None else None
+        past = 0 if cache is None else cache[0].shape[1]
+        if positions is None:
+            positions = torch.arange(past, past + tokens.shape[1]) + (wrong == "counts from 1")
+        if segments is None:
+            segments = torch.zeros_like(tokens) if cache is None else cache[2][:, -1:].expand_as(tokens)
+        x = self.embed(tokens) + self.places(positions.clamp_min(0))
+        if wrong == "centres":
+            x = x - x.mean(1, keepdim=True)
+        keys, values, known = self.key(x), self.value(x), segments
+        if cache is not None:
+            keys, values, known = (torch.cat(pair, 1) for pair in zip(cache, (keys, values, known)))
+        x = self.norm(x + self.out(self.attend(self.query(x), keys, values, segments, known, past)))
+        if wrong == "ignores tokens":
+            x = x * 0
+        out = compute(x, self.lm_head.weight, targets, asks - {"next_logits"} | self.more(targets))
+        if "next_logits" in asks:
+            out.next_logits, out.cache = self.lm_head(x[:, -1]).float(), (keys, values, known)
+            self.kept = out.cache
+        return self.changed(out, x, targets)
+
+    def more(self, targets):
+        return frozenset({"logsumexp"}) if self.wrong == "gives more" else frozenset()
+
+    def changed(self, out, x, targets):
+        if self.wrong == "bits" and out.entropy is not None:
+            out.entropy = out.entropy / 0.6931
+        if self.wrong == "negative targets" and out.logprob is not None:
+            again = compute(x, self.lm_head.weight, targets.clamp_min(0), {"logprob"})
+            out.logprob = again.logprob
+        if self.wrong == "half" and torch.is_autocast_enabled("cpu") and out.logprob is not None:
+            out.logprob = out.logprob.bfloat16()
+        return out
+
+    def attend(self, query, keys, values, segments, known, past):
+        seen = torch.ones(query.shape[1], keys.shape[1], dtype=torch.bool).tril(past)
+        if self.wrong == "padding is seen":
+            segments, known = segments.clamp_min(0), known.clamp_min(0)
+        if self.wrong == "documents are seen":
+            segments, known = segments.clamp_max(0), known.clamp_max(0)
+        seen = seen & (segments[:, :, None] == known[:, None, :])
+        if self.wrong == "nan":
+            seen = seen & (known >= 0)[:, None, :]
+        scores = query @ keys.transpose(1, 2) / query.shape[-1] ** 0.5
+        return torch.softmax(scores.masked_fill(~seen, float("-inf")), -1) @ values
+"""
+
+SHAKY = Distribution(
+    "shaky",
+    {
+        "shaky_parts.py": module("architecture", component("shaky", "shaky_model:Shaky", "Shaky"), before=CONFIG),
+        "shaky_model.py": MODEL,
+    },
+    {"architecture": {"shaky": "shaky_parts"}},
+    requires=["lmgraft<0.2"],
+)
+
+
+def results(site: Any, only: str = "", **settings: Any) -> list[Result]:
+    site.install(SHAKY)
+    kind = type("TestShaky", (ArchitectureSuite,), {"component": "shaky", "settings": settings})
+    return list(run(kind, only))
+
+
+def test_a_sound_one_passes_everything(site: Any) -> None:
+    found = results(site)
+    assert [one for one in found if one.state == "failed"] == []
+    assert {one.check for one in found if one.state == "skipped"} == {"test_execution_settings"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "check", "words"),
+    [
+        ("table", "test_meta_allocates_nothing", ["262,144 bytes", "torch.device(device)"]),
+        ("device", "test_meta_allocates_nothing", ["embed.weight lies on cpu"]),
+        ("centres", "test_causality", ["looks ahead", "mask"]),
+        ("ignores tokens", "test_causality", ["whatever token 0 is"]),
+        ("padding is seen", "test_padding_changes_nothing", ["padding at the left", "segments"]),
+        ("nan", "test_padding_changes_nothing", ["not finite", "itself at least"]),
+        ("documents are seen", "test_packing_changes_nothing", ["see one another", "segments"]),
+        ("kept in the module", "test_cache_equals_no_cache", ["not into the module"]),
+        ("loses a tensor", "test_parameter_count", ["a weight is lost", "to_hub"]),
+        ("loses a tensor", "test_hub_round_trip", ["norm.bias does not come back"]),
+        ("tied in words", "test_parameter_count", ["tie_word_embeddings"]),
+        ("rounds", "test_hub_round_trip", ["changes in to_hub"]),
+        ("spec", "test_parameter_count", ["its spec", "DECODER_NAMES"]),
+        ("no json", "test_hub_config", ["is no JSON"]),
+        ("forgets the context", "test_config_json_is_read_back", ["context: 64 and 8", "every field"]),
+        ("role", "test_roles", ["key.weight of shape (16, 16) has the role norm"]),
+        ("layers from 1", "test_roles", ["numbers its layers 1"]),
+        ("flops", "test_flops", ["falls with the length"]),
+        ("unread", "test_gradients_reach_everything", ["no gradient reaches spare"]),
+        ("half", "test_gradients_reach_everything", ["answers in torch.bfloat16", "float32"]),
+        ("bits", "test_asks", ["entropy is not that of its logits"]),
+        ("negative targets", "test_asks", ["logprob", "a negative target gives 0"]),
+        ("gives more", "test_only_what_is_asked", ["gives logsumexp when asked for"]),
+        ("knows every ask", "test_only_what_is_asked", ["passes over the ask value", "Fault"]),
+        ("counts from 1", "test_forward_arguments", ["positions None counts from 0"]),
+    ],
+)
+def test_what_is_wrong_is_named(wrong: str, check: str, words: list[str], site: Any) -> None:
+    (found,) = results(site, check, wrong=wrong)
+    said = f"{found.fact} | {found.cause} | {found.remedy}"
+    assert found.state == "failed", f"{wrong} went unseen"
+    assert [word for word in words if word not in said] == [], said
+
+
+def test_a_huge_model_is_not_filled(site: Any) -> None:
+    (found,) = results(site, "test_causality", hidden=200_000)
+    assert "parameters with these settings" in found.fact
+    assert "settings = " in found.remedy
+    (meta,) = results(site, "test_meta_allocates_nothing", hidden=200_000)
+    assert meta.state == "passed"
