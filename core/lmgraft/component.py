@@ -36,7 +36,18 @@ MISSING: Any = "???"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component(Generic[T]):
-    """One part behind a seam, described without importing it."""
+    """One part behind a seam, described without importing it.
+
+    Its arguments are given by name::
+
+        Component(
+            name="my_dpo",
+            target="my_package.objective:MyDpo",
+            config=MyDpoConfig,
+            summary="DPO with a margin of my own",
+            variants=("strict",),
+        )
+    """
 
     name: str
     """The name in recipes; equal to the name of the entry point that promises it."""
@@ -63,6 +74,8 @@ class ComponentConfig:
     """Base of every part's settings.
 
     Fields are plain values, ``Enum``, ``list``, ``dict`` or nested dataclasses (OmegaConf knows no ``Literal``).
+    Of an ``Enum`` users type the member's *name*, and keys hold its value: make them one word, ``mean = "mean"``.
+
     A field counts as ``result`` (it decides what comes out and so is part of the action key) unless it is declared
     with :func:`execution`. The string under a field is its documentation. A field without a default is declared
     ``name: int = MISSING``.
@@ -97,7 +110,21 @@ class ComponentConfig:
 
     def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
         """Yields every problem that shows only beside other parts, before any work; ``stage`` is the stage this part
-        serves (empty for a tracker). ``recipe`` is :class:`lmgraft.recipe.Recipe`."""
+        serves (empty for a tracker). Called where :meth:`check` found problems too; heavy imports have no place here.
+
+        ``recipe`` is :class:`lmgraft.recipe.Recipe`, to be read and not changed: ``recipe.stage(stage)`` with its
+        ``config``, ``parts`` (their seams and settings) and ``inputs``, ``recipe.upstream(stage)``, ``recipe.stages``,
+        ``recipe.device`` and ``recipe.precision`` (both may be ``auto``). An architecture whose settings have no
+        ``spec()`` says when sequences are too long for it, by ``lmgraft.errors.Problem``::
+
+            def check_recipe(self, recipe, stage):
+                length = getattr(recipe.stage(stage).config, "seq_len", 0)
+                if length > self.context:
+                    cause = f"the model is made for sequences of {self.context} tokens at most"
+                    yield Problem(f"{stage}.seq_len={length}", cause, f"{stage}.seq_len={self.context}")
+
+        A stage of another kind may have no ``seq_len``: hence the 0.
+        """
         yield from ()
 
 

@@ -10,6 +10,9 @@ Rules
 - The module's ``forward`` is the only entry: the head is inside, and nothing calls an inner module (that would leave
   DDP's gradients unsynchronised without a word).
 - Causal: outputs at position t depend on tokens <= t of the same segment only. Padding and packing change nothing.
+  The tokens of a segment stand side by side in their row. Core numbers segments 0, 1, 2 ... from the left and pads (-1)
+  at the right; the conformance kit pads at the left too. Padding within a row's text does not come. Answers at padding
+  count for nothing, and must be finite.
 - The module computes what is asked for and nothing else; logits never leave it, except the last position's for
   generation (``next_logits``). :func:`lmgraft.training.asks.compute` answers all asks but ``value`` and ``next_logits``
   from hidden states and the head's weight. What it cannot answer it refuses with a :class:`lmgraft.errors.Fault`.
@@ -22,11 +25,25 @@ generate``, ``lmgraft.load`` and every evaluate stage must find what builds it. 
 installed architectures, the one whose name is the file's ``model_type`` first, and asks each *config class* that has
 the class method ``from_hub`` (see :class:`ArchitectureConfig`). The first that does not say None gives the settings;
 the part is built from them, and the vocabulary's size is the file's ``vocab_size``. So ``from_hub(hub_config(V))`` must
-be the settings again. An architecture without it can be trained and cannot be evaluated.
+be the settings again, every field equal (the kit compares them with ``==``); ``part`` is left alone, since core fills
+it in. What Hugging Face has no key for is written under a key of your own. An architecture without ``from_hub`` can be
+trained and cannot be evaluated.
 
 Generation: core asks ``next_logits`` of one sequence, first with the whole prompt and ``cache=None``, then with the one
 new token, its absolute position in ``positions`` and the ``cache`` of the answer before. A module that gives no cache
-(``Outputs.cache`` None) is given the whole sequence each time.
+(``Outputs.cache`` None) is given the whole sequence each time. What a cache is, the module alone knows: keys and
+values, or the state of a recurrence. Core hands it back as it came, each one once, so it may be changed in place;
+nothing of a sequence may stay in the module. Cache and segments do not come together: a sequence with a cache is one
+segment without padding. The kit asks for more than core does: several rows at once, several new tokens, ``targets``.
+
+How weights start. An initializer sees a parameter's role, layer and shape, and never its name. A gain that should start
+at 1 is ``Role.NORM`` and a vector that should start at 0 ``Role.BIAS``; what the initializers that come with lmgraft do
+with ``Role.OTHER`` stands at the door ``initializer``. A parameter with a start of its own (the decay of a recurrence)
+is kept as its distance from that start, which is a constant or a setting of the module: ``sigmoid(start + self.bias)``.
+
+Sequences that are too long. A train stage refuses a ``seq_len`` above ``context()`` before it trains, which is late
+where a corpus is made first. Settings with ``spec()`` are asked when the recipe is composed; others say so themselves
+in ``check_recipe`` (:class:`lmgraft.component.ComponentConfig` has just this as its example).
 """
 
 from __future__ import annotations
@@ -106,7 +123,8 @@ class Outputs:
     next_logits: torch.Tensor | None = None
     """(B, V) logits after the last position."""
     cache: Any = None
-    """Keys and values so far, opaque to all but the module."""
+    """What the module needs in order to go on after the last position, given with ``next_logits``: keys and values,
+    states. Opaque to all but the module; None: it keeps none."""
     model_losses: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Losses that the model itself brings, such as expert balance: scalars, per microbatch."""
 
@@ -205,8 +223,8 @@ class ArchitectureConfig(Protocol):
 
     @classmethod
     def from_hub(cls, config: Mapping[str, Any]) -> ArchitectureConfig | None:
-        """The settings that a ``config.json`` was written from; None where it is none of this architecture's
-        (another ``model_type``). Called on the class, with the file's whole content.
+        """The settings that a ``config.json`` was written from, ``part`` left alone; None where it is none of this
+        architecture's (another ``model_type``). Called on the class, with the file's whole content.
 
         :raises UserError: it is one of this architecture's, with a switch that the architecture lacks.
         """
@@ -230,7 +248,8 @@ class Architecture(Protocol):
         ``tokens`` (B, T) int64; ``positions`` (B, T) int64, by default 0, 1, 2 ...; ``segments`` (B, T) int64, tokens
         of different segments do not see one another, -1 marks padding, None means one segment; ``targets`` (B, T) or
         (B, T, K) int64, negative where nothing is asked (its log-probability is 0); ``asks`` a collection of names in
-        :data:`ASKS`; ``cache`` what an earlier answer held in ``Outputs.cache``. ``forward`` has exactly these names.
+        :data:`ASKS`; ``cache`` what an earlier answer held in ``Outputs.cache``. ``forward`` has exactly these names;
+        core calls it with ``tokens`` first and the others by name.
         """
         ...
 
@@ -244,7 +263,7 @@ class Architecture(Protocol):
         ...
 
     def context(self) -> int:
-        """The longest sequence it is made for."""
+        """The longest sequence it is made for, in tokens read; training, scoring and generation end there."""
         ...
 
     def hub_config(self, vocab_size: int) -> dict[str, Any]:

@@ -3,6 +3,11 @@
 Rules
 - One tensor at a time, from the generator it is given and nothing else: so the order of tensors and the layout over
   devices change nothing. Tensors are canonical and unfused (q, k and v apart).
+- Parameters only: buffers are what ``Architecture.build`` made them.
+- Every tensor is filled, whatever its role and its shape: an architecture may have ``Role.OTHER`` (a convolution of
+  three dimensions, a vector, a single number). What the parts that come with lmgraft do: a norm's gain starts at 1, a
+  bias at 0; ``xavier`` and ``tfixup`` set other vectors to 0 and draw ``OTHER`` matrices by their fan-in and fan-out;
+  ``normal`` draws all that is neither norm nor bias, vectors of ``OTHER`` too, with its ``std``.
 """
 
 from __future__ import annotations
@@ -20,10 +25,11 @@ __all__ = ["Initializer", "ModelShape"]
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What an initializer may know of the whole model."""
+    """What an initializer may know of the whole model: of its decoder spec where it has one, otherwise of the roles and
+    shapes of its parameters (:func:`lmgraft.training.weights.model_shape`)."""
 
     layers: int
-    """Blocks in the stack."""
+    """Blocks in the stack, at least 1."""
     hidden: int
     """Width of the residual stream."""
 
@@ -33,6 +39,6 @@ class Initializer(Protocol):
     """The part: fills one tensor after another."""
 
     def fill(self, tensor: torch.Tensor, role: TensorRole, shape: ModelShape, generator: torch.Generator) -> None:
-        """Fills a float32 CPU tensor in place. Its shape is the parameter's own, ``(out, in)`` for a projection;
-        ``generator`` is seeded with (seed, name of the tensor)."""
+        """Fills a float32 CPU tensor in place; what it holds before is chance. Its shape is the parameter's own,
+        ``(out, in)`` for a projection; ``generator`` is seeded with (seed, name of the tensor)."""
         ...

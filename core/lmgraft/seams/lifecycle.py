@@ -2,6 +2,19 @@
 
 A tracker's class implements any of the hooks ``lmgraft_run_start`` ... ``lmgraft_run_end``, marked ``@hookimpl``, each
 with those of the hook's arguments that it needs.
+
+What ``lmgraft_step`` gets as ``row`` is a row of metrics.jsonl: JSON values, ``stage`` always, and by what it tells
+
+- a train stage, every ``log_every`` steps: ``step`` (updates done, from 1), ``tokens`` (read so far), ``lr``, ``loss``,
+  ``grad_norm``, ``tokens_per_second``, the objective's own metrics under their names, and ``skipped: true`` where the
+  gradient was not finite (figures that are not finite are left out);
+- its held-out figures: ``step`` (0 before the first), ``val_loss`` and, of packed tokens, ``val_bits_per_byte``, of
+  rows ``val_NAME`` for each metric;
+- a train stage over a corpus, once a split before it trains: ``split``, ``rows``, ``overlong``, ``empty``; no ``step``;
+- a stage of a third party: what it gives to ``context.emit``.
+
+So read by key, and take no key but ``stage`` for granted. A stage that goes on after a kill tells its rows from the
+first step anew; a reused one tells none (metrics.jsonl has them, marked ``reused``).
 """
 
 from __future__ import annotations

@@ -19,6 +19,16 @@ Rules
 
 Where a stage trains on packed tokens, ``encode`` is not called: batches are windows of the token stream, each predicted
 token of weight 1, ``unit`` and ``role`` None. Where it trains on a corpus, each row of a batch is one :class:`Example`.
+
+What is told. Core knows no metric by its name; ``nll`` is one like any other.
+
+- A row of training holds ``loss``, and each of ``Loss.metrics`` as sum / count of the whole batch under its own name.
+- Held-out *rows* (the stage trains on a corpus): the objective is asked as in training; ``val_loss`` is the sum over
+  its terms of sum / total, without the model's own losses, and ``val_NAME`` each metric as sum / count.
+- Held-out *packed tokens*: ``val_loss`` is the mean negative log-probability of the targets, in nats, and
+  ``val_bits_per_byte`` the same of text alone; the objective is not asked, so there is no ``val_NAME``.
+- Left out: a metric whose count is 0, a figure that is not finite, a name that the row has already (``step``,
+  ``tokens``, ``lr``, ``loss``, ``grad_norm``, ``tokens_per_second``).
 """
 
 from __future__ import annotations
@@ -81,7 +91,8 @@ class Loss:
     terms: dict[str, torch.Tensor]
     """Scalars with gradient; term k is divided by the batch's total of normalizer k."""
     metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """name -> (sum, count): told as sum / count of the whole batch, ``val_NAME`` on held-out rows."""
+    """name -> (sum, count), numbers and not tensors: told as sum / count of the whole batch; of a corpus ``val_NAME``
+    too ("What is told" above)."""
 
 
 @runtime_checkable
@@ -101,13 +112,14 @@ class Objective(Protocol):
         ...
 
     def normalizers(self, batch: Batch) -> dict[str, float]:
-        """The denominators of the terms, from data only: name -> this microbatch's share of the total. A total of 0
-        counts as 1."""
+        """The denominators of the terms, from data only: name -> this microbatch's share of the total. A total of 0 of
+        the whole batch counts as 1; a microbatch of padding gives 0."""
         ...
 
     def loss(self, out: Outputs, batch: Batch, shared: Mapping[str, Any]) -> Loss:
         """The terms under the names of ``normalizers``, as sums over this microbatch. ``out`` holds what ``asks``
-        names, (B, T) float32 each; ``shared`` what an optional ``prepare`` of every microbatch summed up to."""
+        names, (B, T) float32 each, on the batch's device; ``shared`` what an optional ``prepare`` of every microbatch
+        summed up to, ``{}`` without one. Called outside autocast; without gradients for held-out rows."""
         ...
 
 
@@ -127,6 +139,6 @@ class ObjectiveOptions(Protocol):
 
     def prepare(self, out: Outputs, batch: Batch) -> Mapping[str, Any]:
         """Sums over a microbatch that ``loss`` needs of the whole batch (KTO's KL): numbers or tensors, added up over
-        microbatches and data ranks and given to every ``loss`` as ``shared``. Costs a second forward pass, without
-        gradients."""
+        microbatches and data ranks and given to every ``loss`` as ``shared``. Called without gradients; costs a second
+        forward pass of every microbatch."""
         ...

@@ -2,11 +2,13 @@
 
 Rules
 - State is per parameter and elementwise or per tensor, so that a layout may shard it; its names are stable.
-- The learning rate comes with each step; ``lr`` of the config is the schedule's peak.
+- The learning rate comes with each step: the loop multiplies ``peak()`` with the schedule's factor, and the engine sets
+  ``group["lr"]`` to that times the group's ``scale`` before it calls ``step()``; an ``lr`` of ``build``'s is not used.
 - Its state holds tensors and numbers only, and nothing else decides the next step: it is saved by parameter name and
   restored under any layout.
 - Clipping is the engine's; ``weight_decay`` and the like are settings of the part. Global norms or anything else that
   mixes parameters cannot be sharded.
+- A parameter whose gradient is None is passed over.
 """
 
 from __future__ import annotations
@@ -32,6 +34,6 @@ class Optimizer(Protocol):
         ...
 
     def build(self, parameters: Sequence[tuple[str, nn.Parameter, TensorRole]]) -> torch.optim.Optimizer:
-        """A torch optimizer over these parameters, grouped as it likes; core multiplies each group's ``scale``
-        (1 where absent) with the step's learning rate."""
+        """A torch optimizer over these parameters, each in one group, grouped as it likes. The engine multiplies each
+        group's ``scale`` (1 where absent) with the step's learning rate."""
         ...

@@ -14,14 +14,33 @@ Rules
 - Padded vocabulary columns count as minus infinity.
 
 One step. The loop cuts its data rank's share of the batch into microbatches and calls ``forward_backward`` once with
-all of them. The engine adds up ``Objective.normalizers`` over microbatches and data ranks (a total of 0 counts as 1)
-and, if the objective has ``prepare``, its sums too; then for each microbatch it runs the module with the objective's
-``asks``, calls ``Objective.loss`` and goes backward through the sum over k of ``terms[k] / total[k]``, plus the mean
-over all microbatches of each of ``Outputs.model_losses``. Gradients are *summed* over data ranks, not averaged. The
-loop then calls ``apply(lr)``, or ``discard()`` where loss or norm is not finite.
+all of them. The engine
+
+1. adds up ``Objective.normalizers`` over all microbatches and data ranks; only then a total of 0 counts as 1;
+2. adds up what ``prepare`` gives, where the objective has it: one forward pass more for each microbatch, without
+   gradients; the sums go to every ``loss`` as ``shared``, which is ``{}`` otherwise;
+3. for each microbatch runs the module with the objective's ``asks``, calls ``Objective.loss`` and goes backward
+   through the sum over k of ``terms[k] / total[k]``, plus each of ``Outputs.model_losses`` divided by the number of
+   microbatches of all data ranks, those of padding too;
+4. *sums* gradients over data ranks; it never averages them. A parameter that no microbatch of any rank reached has no
+   gradient (None, as in one process): zeros would let the optimizer decay it.
+
+The loop then calls ``apply(lr)``, or ``discard()`` where loss or norm is not finite. Before a step it seeds torch's
+generator from (seed, step, data rank). Every forward pass over a batch is this one::
+
+    out = module(batch.tokens, positions=batch.positions, segments=batch.segments, targets=batch.targets, asks=asks)
+
+- Positions and segments are always passed on: packed documents and padding are told apart by nothing else.
+- The module is in ``train()`` mode for ``forward_backward``, its ``prepare`` passes too, and in ``eval()`` mode for
+  ``score`` and the handle; the engine sets it in each of them, since the loop calls them by turns.
+- With ``bfloat16`` the module alone runs inside ``torch.autocast(device.type, dtype=torch.bfloat16)``: ``prepare``,
+  ``loss`` and the backward pass stand outside it. Answers are float32 in any case.
+- Batch, answers and ``shared`` lie on one device when the objective is given them.
 
 Weights. ``lmgraft.training.weights`` builds a module, fills it from the initializer or from a model folder, gives its
-canonical tensors and exports them; ``lmgraft.training.handle.Handle`` is a :class:`ModelHandle` over any module.
+canonical tensors and exports them; ``lmgraft.training.handle.Handle`` is a :class:`ModelHandle` over any module. Moving
+a :class:`~lmgraft.seams.objective.Batch` and the choice of autocast are ten lines that each engine has of its own:
+``_to`` and ``_autocast`` in plugins/data_parallel/lmgraft_data_parallel/engine.py.
 """
 
 from __future__ import annotations
@@ -47,11 +66,11 @@ class StepStats:
     """Statistics of one step, equal on every rank."""
 
     loss: float
-    """Sum over terms of sum / total."""
+    """What was optimised: the sum over terms of sum / total, and the model's own losses, of the whole batch."""
     grad_norm: float
     """Global L2 norm before clipping; ``nan`` or ``inf`` where the step is unusable."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """``Loss.metrics`` of all microbatches and ranks: name -> sum / count."""
+    """``Loss.metrics`` of all microbatches and ranks: name -> sum / count; names with a count of 0 are left out."""
 
 
 @dataclass(slots=True)
@@ -65,7 +84,7 @@ class EnginePlan:
     device: str
     """``cpu``, ``cuda`` or ``mps``."""
     precision: str
-    """``float32`` or ``bfloat16`` (weights and optimizer state stay float32)."""
+    """``float32`` or ``bfloat16``: forward passes run under autocast; weights and optimizer state stay float32."""
     seed: int
     """Decides the weights that the initializer gives."""
     weights: Path | None = None
@@ -73,7 +92,7 @@ class EnginePlan:
     initializer: Initializer | None = None
     """Fills the weights where ``weights`` is None; then it is there."""
     objective: Objective | None = None
-    """None: the engine only scores and generates."""
+    """None: the engine only scores and generates; neither ``forward_backward`` nor ``save`` is called."""
     optimizer: Optimizer | None = None
     """None: the engine does not step."""
     clip: float | None = None
@@ -163,11 +182,15 @@ class Engine(Protocol):
         ...
 
     def apply(self, lr: float) -> None:
-        """Clips, steps the optimizer with this learning rate and zeroes the gradients."""
+        """Clips (by the factor clip / norm where the norm is larger), steps the optimizer and forgets the gradients.
+
+        ``lr`` is the rate of this step. Each group of the optimizer takes ``lr`` times its own ``scale``; the engine
+        multiplies: ``group["lr"] = lr * group.get("scale", 1.0)``.
+        """
         ...
 
     def discard(self) -> None:
-        """Zeroes the gradients without a step."""
+        """Forgets the gradients without a step; the next ``forward_backward`` begins from nothing."""
         ...
 
     def agree(self, flag: bool) -> bool:
@@ -176,21 +199,32 @@ class Engine(Protocol):
         ...
 
     def score(self, batches: Iterator[Batch], asks: frozenset[str]) -> Iterator[tuple[Batch, Outputs]]:
-        """Forward only. Every rank of one data rank gets the same answers; data ranks may score different batches, and
-        then each must score equally many of them."""
+        """Forward only, in ``eval()`` mode. Every rank of one data rank gets the same answers; data ranks may score
+        different batches, and then each must score equally many of them.
+
+        Yields each batch, in order, with its answers. Both lie on one device, since the caller computes with both: the
+        batch as it was moved beside the answers, or as it was given, on the CPU, with answers brought there. Answers
+        have the batch's own shape, without what a layout padded inside.
+        """
         ...
 
     def handle(self) -> ModelHandle:
-        """The model to ask, with its present weights."""
+        """The model to ask, with the engine's weights at each time it is asked. All ranks ask it alike."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Writes ``model.safetensors`` and ``optimizer.safetensors``; core makes the folder atomic. Only the main rank
-        writes, the others gather with it: they are given a folder that they must not touch."""
+        """Writes ``model.safetensors``, canonical tensors as :func:`lmgraft.training.weights.canonical` names them,
+        and, where the plan has an optimizer, ``optimizer.safetensors`` as :func:`lmgraft.training.optimizer_state.save`
+        writes it. ``folder`` is there, and core makes it atomic. Only the main rank writes, the others gather with it:
+        they are given a folder that they must not touch."""
         ...
 
     def load(self, folder: Path) -> None:
-        """Restores what ``save`` wrote, under this or another layout."""
+        """Restores what ``save`` wrote, under this or another layout; without an optimizer in the plan the weights
+        alone. Every rank reads the same folder.
+
+        :raises UserError: its tensors are those of another architecture.
+        """
         ...
 
     def export(self, folder: Path) -> None:
@@ -199,7 +233,7 @@ class Engine(Protocol):
         ...
 
     def parameters(self) -> Mapping[str, torch.Size]:
-        """Canonical names and shapes."""
+        """Canonical names and shapes of the whole model, the same on every rank."""
         ...
 
 

@@ -23,7 +23,8 @@ __all__ = ["load", "save"]
 def save(optimizer: torch.optim.Optimizer, names: Mapping[torch.Tensor, str], path: Path) -> None:
     """Writes every tensor and number of the state; numbers as float64, listed in the metadata.
 
-    ``names`` gives each parameter that the optimizer holds its canonical name; ``path`` is the file.
+    ``names`` leads from each parameter that the optimizer holds, the tensor itself, to its canonical name:
+    ``{parameter: name for name, parameter in module.named_parameters()}``. ``path`` is the file.
 
     :raises Fault: the state holds something else.
     """

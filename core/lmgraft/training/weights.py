@@ -63,7 +63,9 @@ def tensor_seed(seed: int, name: str) -> int:
 
 
 def model_shape(module: nn.Module, architecture: Architecture) -> ModelShape:
-    """Depth and width for initializers: from the decoder spec, or else from the names and shapes themselves."""
+    """Depth and width for initializers: from the decoder spec, or else from the parameters themselves. Layers are then
+    the highest ``TensorRole.layer`` plus 1 (1 where no parameter has a layer), the width is the last dimension of the
+    first matrix in the module's order, most often the embedding's."""
     spec = architecture.spec()
     if spec is not None:
         return ModelShape(layers=spec.layers, hidden=spec.hidden)
