@@ -71,13 +71,14 @@ class EncodingSuite(PartSuite):
             )
 
     def test_one_document_one_unit(self) -> None:
-        """a document gives the same sequences alone and among others, and they make a unit that stands alone"""
+        """a document gives the same sequences whatever came before it, and their roles tell them apart"""
         part, rows, tokenizer = self.build(), self.documents(), self._vocabulary()
         among = [[plain(e) for e in part.encode(row, tokenizer)] for row in rows]
-        alone = [[plain(e) for e in self.build().encode(row, tokenizer)] for row in rows[::-1]][::-1]
+        other = self.build()
+        turned = [[plain(e) for e in other.encode(row, tokenizer)] for row in rows[::-1]]
         self.require_equal(
             among,
-            alone,
+            turned[::-1],
             f"{self.name} encodes a document differently after other documents",
             "keep nothing from one call of encode to the next: the sequences of one document are one unit",
         )

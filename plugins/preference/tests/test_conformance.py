@@ -1,0 +1,7 @@
+"""The conformance kit on ``preference``."""
+
+from __future__ import annotations
+
+from lmgraft_preference.conformance import TestPreference
+
+__all__ = ["TestPreference"]
