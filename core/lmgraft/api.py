@@ -77,7 +77,7 @@ def run(recipe: str, overrides: Sequence[str] = (), *, quiet: bool = False) -> R
     from lmgraft.runner import Options, Runner
 
     ref = compose.resolve(recipe)
-    typed = recipes.read(compose.compose(ref, overrides), ref.name)
+    typed = recipes.read(compose.compose(ref, overrides), ref.name, ref.given)
     folder = typed.run_dir or default_run_dir(ref.name)
     options = Options(source=str(ref.file) if not ref.installed else ref.name, overrides=tuple(overrides))
     data = Runner(typed, options=options, console=Console(quiet=quiet)).run(folder)

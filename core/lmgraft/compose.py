@@ -30,6 +30,13 @@ class RecipeRef:
     file: Path
     installed: bool
     overrides: tuple[str, ...] = field(default=())
+    typed: str = ""
+    """The path as it was typed."""
+
+    @property
+    def given(self) -> str:
+        """What to type after ``lmgraft run`` to mean it again."""
+        return self.typed or self.name
 
     @property
     def config_name(self) -> str:
@@ -49,7 +56,7 @@ def resolve(recipe: str) -> RecipeRef:
     if file.is_file():
         # The stem names folders and stands in overrides: letters of any script, digits, spaces, dots and hyphens.
         word = re.sub(r"[^\w .-]+", "_", file.stem).strip(" .")
-        return RecipeRef(word or "recipe", file.resolve(), installed=False)
+        return RecipeRef(word or "recipe", file.resolve(), installed=False, typed=recipe)
     names = sorted(paths.recipe_files())
     if looks_like_path:
         cause = "it is a folder" if file.is_dir() else f"no file is there, seen from {Path.cwd()}"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["problems"]
 
+#: need -> what to do about it, where that is known.
+_REMEDIES = {"split:validation": "hold some text out: CORPUS.validation_bytes=BYTES, with CORPUS the corpus stage"}
+
 
 def problems(recipe: Recipe) -> Iterator[Problem]:
     """Every problem of every part; a part that serves several stages says the same of each of them."""
@@ -47,7 +50,7 @@ def _as_problem(item: Problem | str, where: str, config: ComponentConfig, recipe
         return item
     word = item.split()[0].strip(",:") if item else ""
     key = f"{where}.{word}" if word.split(".")[0] in {spec.name for spec in dataclasses.fields(config)} else where
-    remedy = f"{key}=VALUE; lmgraft explain {recipe.name} {key} tells where it comes from"
+    remedy = f"{key}=VALUE; lmgraft explain {recipe.given or recipe.name} {key} tells where it comes from"
     return Problem(f"{key} does not fit", item, remedy)
 
 
@@ -64,5 +67,5 @@ def _needs(recipe: Recipe, stage: StageNode) -> Iterator[Problem]:
             places, said = ", ".join(other.name for other in near), ", ".join(sorted(offered)) or "nothing"
             named = config.part or where
             cause = f"the parts of {places} offer {said}"
-            remedy = f"choose parts that go together; lmgraft plugins show {named}"
+            remedy = _REMEDIES.get(need, f"choose parts that go together; lmgraft plugins show {named}")
             yield Problem(f"{where}: {named} needs {need}", cause, remedy)

@@ -98,6 +98,9 @@ class Recipe:
     resolved: Mapping[str, Any]
     """The whole config, references resolved: what run.json holds."""
     notes: tuple[str, ...] = ()
+    """What the person who composed it should know: what was left out."""
+    given: str = ""
+    """What to type for it, in messages."""
     """Lines for the person who runs it."""
 
     def stage(self, name: str) -> StageNode:
@@ -120,6 +123,7 @@ class Recipe:
 class _Reader:
     cfg: DictConfig
     name: str
+    given: str
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -303,7 +307,7 @@ class _Reader:
             return nodes.settings(node, kind)
         except OmegaConfBaseException as error:
             first = str(error).splitlines()[0]
-            self.problem(f"{where} cannot be read", first, f"lmgraft explain {self.name} {error.full_key or where}")
+            self.problem(f"{where} cannot be read", first, f"lmgraft explain {self.given} {error.full_key or where}")
             return None
 
     def input(self, stage: str, spec: dataclasses.Field[Any], value: Any, before: list[str]) -> tuple[str, ...]:
@@ -336,12 +340,12 @@ class _Reader:
         return self.many("lifecycle", "lifecycle", "lifecycle", value, optional=True) if value is not None else []
 
 
-def read(cfg: DictConfig, name: str) -> Recipe:
-    """The typed recipe, or one :class:`UserError` with every problem found."""
+def read(cfg: DictConfig, name: str, given: str = "") -> Recipe:
+    """The typed recipe, or one :class:`UserError` with every problem found; ``given`` is what the user typed for it."""
     loose = sound.loose_references(cfg)
     if loose:  # no value can be read where one of these stands
         raise UserError(loose)
-    reader = _Reader(cfg, name, list(sound.extra_keys(cfg)), notes=leftovers.notes(cfg))
+    reader = _Reader(cfg, name, given or name, list(sound.extra_keys(cfg)), notes=leftovers.notes(cfg))
     names = reader.stage_names()
     reader.root()
     stages = [reader.stage(stage, names[:index]) for index, stage in enumerate(names)]
@@ -362,6 +366,7 @@ def read(cfg: DictConfig, name: str) -> Recipe:
         trackers=tuple(trackers),
         resolved=nodes.resolved(cfg),
         notes=tuple(reader.notes),
+        given=reader.given,
     )
     # A part that serves several stages says the same of each of them.
     unfit = list(dict.fromkeys(fitting.problems(recipe)))

@@ -110,17 +110,19 @@ def _no_match(match: re.Match[str], ref: RecipeRef, overrides: Sequence[str]) ->
         return Problem(f"there is no group {group!r} ({where})", f"groups are {', '.join(_GROUPS)}", guess)
     if group not in _GROUPS:
         cause = f"no config chooses {group}, and no group has that name"
-        return Problem(f"{key} cannot be replaced ({where})", cause, f"lmgraft run {ref.name} --info defaults")
+        return Problem(f"{key} cannot be replaced ({where})", cause, f"lmgraft run {ref.given} --info defaults")
     chosen = [other for other, seam in places.places(ref).items() if seam == group and other != place]
     likely = _close(place, chosen) if place else (chosen[0] if len(chosen) == 1 else "")
     cause = "the recipe's defaults list chooses nothing there"
-    if likely:
+    if place and places.seam_at(place, ref) == group:  # a slot that the recipe leaves empty
+        remedy = f"+{group}@{place}={value} chooses one"
+    elif likely:
         remedy = f"did you mean {group}@{likely}={value}?"
     elif chosen and not place:
         remedy = " or ".join(f"{group}@{other}={value}" for other in chosen)
     else:
         remedy = (
-            f"+{group}@{place or 'WHERE'}={value} adds it; lmgraft run {ref.name} --info defaults lists the choices"
+            f"+{group}@{place or 'WHERE'}={value} adds it; lmgraft run {ref.given} --info defaults lists the choices"
         )
     return Problem(f"{key} ({where}) cannot be replaced", cause, remedy)
 
@@ -190,7 +192,9 @@ def _not_deleted(match: re.Match[str], ref: RecipeRef, overrides: Sequence[str])
         return Problem(f"{key} is not deleted (the command line)", cause, f"{key}=[] takes none, {key}=[NAME] others")
     chosen = [other for other, seam in places.places(ref).items() if seam == group]
     close = _close(place, chosen) if place else next(iter(chosen), "")
-    remedy = f"did you mean ~{group}@{close}?" if close else f"lmgraft run {ref.name} --info defaults lists the choices"
+    remedy = (
+        f"did you mean ~{group}@{close}?" if close else f"lmgraft run {ref.given} --info defaults lists the choices"
+    )
     cause = "the recipe's defaults list chooses nothing there"
     return Problem(f"{key} is not deleted (the command line)", cause, remedy)
 

@@ -143,7 +143,7 @@ def _unknown_key(key: str, config: type | None, ref: RecipeRef, overrides: Seque
         node = OmegaConf.select(cfg, parent) if cfg is not None and parent else cfg
         names = [str(name) for name in node if name != "hydra"] if isinstance(node, DictConfig) else []
     rest = next((line.lstrip("+~").partition("=")[0].removeprefix(key) for line in overrides if key in line), "")
-    otherwise = f"lmgraft run {ref.name} --cfg job shows every key"
+    otherwise = f"lmgraft run {ref.given} --cfg job shows every key"
     return no_key(key, places.origin(key, ref, overrides), names, config, rest=rest, otherwise=otherwise)
 
 

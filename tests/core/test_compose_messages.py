@@ -32,7 +32,7 @@ WRONG = [
           cause="corpus, tokenizer, tokens, pretrain", remedy="did you mean pretrain.steps=VALUE?"),
     Wrong("a part among many", ("corpus.filters.lenght.min_chars=3",), fact="corpus.filters.lenght",
           cause="it has length, exact_dedup", remedy="did you mean corpus.filters.length.min_chars=VALUE?"),
-    Wrong("a key like nothing", ("zzz=1",), fact="there is no key zzz", remedy="lmgraft run mine --cfg job"),
+    Wrong("a key like nothing", ("zzz=1",), fact="there is no key zzz", remedy="mine.yaml --cfg job"),
     Wrong("a key of a part, in the file", old="{lr: 2e-3}", new="{lrr: 2e-3}", fact="mine.yaml",
           cause="optimizer adamw has no key 'lrr'; it has lr, ", remedy="did you mean pretrain.optimizer.lr"),
     Wrong("a key of a stage, in the file", old="  steps: 250", new="  stepz: 250", fact="mine.yaml",

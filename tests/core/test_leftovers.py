@@ -24,7 +24,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def read(file: Path, *overrides: str) -> recipe.Recipe:
     ref = compose.resolve(str(file))
-    return recipe.read(compose.compose(ref, overrides), ref.name)
+    return recipe.read(compose.compose(ref, overrides), ref.name, ref.given)
 
 
 def settings(typed: recipe.Recipe) -> dict[str, object]:
@@ -63,3 +63,20 @@ def test_it_works_from_the_command_line_and_in_a_sweep_over_parts(cli: WarmCli, 
     sweep = ["run", file.name, "--multirun", f"{GPT2},llama", "--dry-run"]
     said = cli(sweep, file.parent).check()
     assert "2 jobs, all checked" in said.out + said.err
+
+
+def test_a_layout_for_one_stage_that_the_recipe_leaves_to_the_root_is_added(file: Path) -> None:
+    file.write_text(RECIPE.replace("  - parallelism@evaluate.parallelism: single\n", ""), encoding="utf-8")
+    with pytest.raises(UserError, match=r"\+parallelism@evaluate\.parallelism=ddp chooses one"):
+        read(file, "parallelism@evaluate.parallelism=ddp")
+    assert read(file, "+parallelism@evaluate.parallelism=ddp")
+
+
+def test_what_is_held_out_is_asked_for_before_any_work(file: Path) -> None:
+    with pytest.raises(UserError, match=r"perplexity needs split:validation(?s:.*)validation_bytes"):
+        read(file, "corpus.validation_bytes=0")
+
+
+def test_a_recipe_given_by_path_is_named_by_it_in_remedies(file: Path) -> None:
+    with pytest.raises(UserError, match=rf"lmgraft explain {file} pretrain\.steps"):
+        read(file, "pretrain.steps=0")

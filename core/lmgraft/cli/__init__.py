@@ -19,7 +19,7 @@ COMMANDS = {
     "explain": ("lmgraft.cli.explain", "explain", "Where a value comes from and which plugin owns it."),
     "recipes": ("lmgraft.cli.recipes", "recipes", "The installed recipes."),
     "plugins": ("lmgraft.cli.plugins", "plugins", "The installed parts: list, show, why, check."),
-    "new": ("lmgraft.cli.new", "new", "Scaffold a recipe."),
+    "new": ("lmgraft.cli.new", "new", "Scaffold a plugin or a recipe."),
     "generate": ("lmgraft.cli.generate", "generate", "Text from a model folder or a run."),
     "merge": ("lmgraft.cli.merge", "merge", "One model of one or several model folders."),
     "runs": ("lmgraft.cli.runs", "runs", "List, resume and delete runs."),

@@ -33,7 +33,7 @@ def options(ref: compose.RecipeRef, overrides: list[str], flags: Mapping[str, An
 
 
 def checked(ref: compose.RecipeRef, overrides: list[str]) -> Recipe:
-    return recipes.read(compose.compose(ref, overrides), ref.name)
+    return recipes.read(compose.compose(ref, overrides), ref.name, ref.given)
 
 
 def single(recipe: str, overrides: list[str], flags: Mapping[str, Any]) -> int:

@@ -82,6 +82,9 @@ class CorpusStage(StageConfig):
             if name not in self.sources:
                 yield f"fallback names {name!r}, which is not among the sources ({', '.join(self.sources)})"
 
+    def provides(self) -> frozenset[str]:
+        return frozenset({"split:validation"} if self.validation_bytes > 0 else ())
+
     def idle(self, parts: Mapping[str, ComponentConfig]) -> frozenset[str]:
         """The fallback beside sources that are ready, or else these; none where there is nothing to read at all."""
         sources = {slot.partition(".")[2]: part for slot, part in parts.items() if slot.startswith("sources.")}

@@ -48,7 +48,7 @@ class RecipesSuite(Suite):
         for name in self._files():
             try:
                 ref = compose.resolve(name)
-                recipes.read(compose.compose(ref, ()), ref.name)
+                recipes.read(compose.compose(ref, ()), ref.name, ref.given)
             except UserError as error:
                 real = [problem for problem in error.problems if "is not set" not in problem.fact]
                 first = real[0] if real else error.problems[0]

@@ -33,7 +33,7 @@ class PerplexityConfig(ComponentConfig):
     """Windows handed to the model in one call."""
 
     def needs(self) -> frozenset[str]:
-        return frozenset({"columns:text"})
+        return frozenset({"columns:text"} | ({"split:validation"} if self.split is Split.validation else set()))
 
     def check(self) -> Iterator[str]:
         if self.window is not None and self.window < 1:

@@ -221,7 +221,7 @@ def test_check_yields_every_problem() -> None:
     assert list(PerplexityConfig().check()) == []
     assert len(list(PerplexityConfig(window=0, stride=0, batch=0).check())) == 3
     assert len(list(PerplexityConfig(window=4, stride=5).check())) == 1
-    assert PerplexityConfig().needs() == {"columns:text"}
+    assert PerplexityConfig().needs() == {"columns:text", "split:validation"}
 
 
 def test_the_light_module_offers_the_evaluator() -> None:

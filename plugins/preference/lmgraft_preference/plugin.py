@@ -21,7 +21,7 @@ class PreferenceConfig(ComponentConfig):
     """Pairs handed to the model in one call."""
 
     def needs(self) -> frozenset[str]:
-        return frozenset({"columns:chosen", "columns:rejected"})
+        return frozenset({"columns:chosen", "columns:rejected", "split:validation"})
 
     def check(self) -> Iterator[str]:
         from lmgraft.chat import TEMPLATES

@@ -91,7 +91,7 @@ def test_it_is_an_evaluator() -> None:
     assert isinstance(Preference(PreferenceConfig()), Evaluator)
     (component,) = lmgraft_evaluator()
     assert len(component.summary) <= 72
-    assert PreferenceConfig().needs() == {"columns:chosen", "columns:rejected"}
+    assert PreferenceConfig().needs() == {"columns:chosen", "columns:rejected", "split:validation"}
 
 
 def test_the_likelier_answer_wins_and_ties_count_half() -> None:
