@@ -204,9 +204,12 @@ class ParallelismSuite(ParallelismBase):
             for said in told.ranks:
                 where = f"{self.name} with {told.words}"
                 remedy = "lmgraft.training.handle.Handle asks any module; every rank must run the same passes"
+                fact = f"{where}: handle().context is {said['context']}"
+                cause = f"the architecture's is {expected.first['context']}"
+                self.require(said["context"] == expected.first["context"], fact, cause, remedy)
                 wrong = _apart(said["logprobs"], expected.first["logprobs"], self.tolerance)
                 self.require(not wrong, f"{where}: handle().score differs from that of one process", wrong, remedy)
-                for key, words in (("greedy", "score"), ("texts", "generate"), ("context", "context")):
+                for key, words in (("greedy", "score"), ("texts", "generate")):
                     fact = f"{where}: handle().{words} gives other {key} than one process"
                     self.require_equal(said[key], expected.first[key], fact, remedy)
 

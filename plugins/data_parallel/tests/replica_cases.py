@@ -13,7 +13,7 @@ from lmgraft.errors import Stopped
 from lmgraft.registry import build, registry
 from lmgraft.seams.architecture import Outputs
 from lmgraft.seams.objective import Batch, Loss
-from lmgraft.seams.parallelism import Engine, EnginePlan, Sampling
+from lmgraft.seams.parallelism import Engine, EnginePlan
 from lmgraft.training import loop
 from lmgraft.training.events import NoEvents
 from safetensors.torch import save_file
@@ -173,7 +173,7 @@ def _stacked(units: Sequence[Batch]) -> Batch:
 @dataclass(frozen=True)
 class Train:
     """Each case from its initial weights: losses, norms, metrics; gradients of the first and the last step; a
-    checkpoint after the last but one; a model folder; what every rank saw."""
+    checkpoint after the last but one; what every rank saw."""
 
     cases: dict[str, Case]
     out: Path
@@ -197,14 +197,7 @@ class Train:
             if engine.main and step in (0, case.steps - 1):
                 save_file({key: value.contiguous() for key, value in gradients.items()}, folder / f"grad{step}")
             engine.apply(RATE)
-        engine.export(folder / "model")
-        handle = engine.handle()
-        said = {
-            "scored": [scored.logprobs for scored in handle.score([([3, 5], [7, 9, 11]), ([1], list(range(20)))])],
-            "text": list(handle.generate([1, 2], Sampling(max_new_tokens=6, seed=3))),
-            "agreed": [engine.agree(rank == size - 1), engine.agree(False)],
-        }
-        (folder / f"rows{rank}.json").write_text(json.dumps({"rows": rows, **said}))
+        (folder / f"rows{rank}.json").write_text(json.dumps({"rows": rows}))
 
 
 @dataclass(frozen=True)
