@@ -1,6 +1,6 @@
-"""Writes docs/reference.md and docs/parts.md from what core and the plugins say of themselves.
+"""Writes docs/reference.md, docs/parts.md and docs/testing.md from what core and the plugins say of themselves.
 
-    python docs/generate.py            writes both pages
+    python docs/generate.py            writes the pages
     python docs/generate.py --check    writes nothing; exit code 2 where a page is stale
 
 Needs lmgraft installed from this checkout (``pip install -e .``), and none of its extras.
@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from generator.parts import parts
 from generator.reference import reference
+from generator.testing import testing
 
 DOCS = Path(__file__).parent
-PAGES = {DOCS / "reference.md": reference, DOCS / "parts.md": parts}
+PAGES = {DOCS / "reference.md": reference, DOCS / "parts.md": parts, DOCS / "testing.md": testing}
 
 
 def stale() -> list[str]:

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
 
 import generate  # noqa: E402
-from generator import helpers, parts, reference  # noqa: E402
-from generator.markdown import slug  # noqa: E402
+from generator import helpers, parts, reference, testing  # noqa: E402
+from generator.markdown import prose, slug  # noqa: E402
 from generator.source import module  # noqa: E402
 
 HOOKS = reference.hooks()
@@ -58,6 +58,15 @@ def test_every_setting_of_a_first_party_part_is_documented(seam: str, name: str)
     assert [setting.name for setting in parts.settings(component.config) if not setting.doc] == []
 
 
+@pytest.mark.parametrize("seam", testing.suites())
+def test_every_check_of_a_suite_is_on_its_page(seam: str):
+    from lmgraft import testing as kit
+    from lmgraft.testing.running import checks_of
+
+    told = testing.checks(testing.suites()[seam]) | testing.checks(testing.common())
+    assert told.keys() == set(checks_of(getattr(kit, kit.SUITES[seam]))), "a check without a docstring is on no page"
+
+
 def test_the_generated_pages_are_fresh():
     assert generate.stale() == [], "python docs/generate.py"
 
@@ -81,6 +90,11 @@ def test_the_pages_are_made_without_a_heavy_import():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.split() == []
+
+
+def test_code_after_a_docstrings_first_line_stays_code():
+    assert prose("Override it::\n\nclass A:\n    b = 1") == "Override it:\n\n    class A:\n        b = 1"
+    assert prose("Like this::\n\n    a = 1\n\nAnd more.") == "Like this:\n\n    a = 1\n\nAnd more."
 
 
 def test_a_stale_page_is_exit_code_2(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from textwrap import indent
 
 from generator.source import Entry, Field
 
@@ -19,6 +20,10 @@ def prose(doc: str) -> str:
     text = _ROLE.sub(lambda found: f"`{found[1]}`", doc)
     text = _RAISES.sub(r"Raises `\1`:", _PARAMETER.sub(r"`\1`:", text))
     text = re.sub(r"``([^`]+)``", r"`\1`", text)
+    # Code right after a first line has lost its indentation, to ruff format or to cleandoc.
+    text = re.sub(
+        r"\A([^\n]*::\n\n)(?! )(.*)", lambda found: found[1] + indent(found[2], "    "), text, flags=re.DOTALL
+    )
     text = re.sub(r"::\n\n(?=    )", ":\n\n", text)
     return re.sub(r"^Rules\n(?=- )", "**Rules**\n\n", text, flags=re.MULTILINE)
 
