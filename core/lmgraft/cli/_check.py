@@ -17,7 +17,7 @@ from lmgraft.table import Row
 if TYPE_CHECKING:
     from lmgraft.testing.running import Result
 
-__all__ = ["check"]
+__all__ = ["brings_nothing", "check"]
 
 _MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
 
@@ -43,9 +43,9 @@ def check(distribution: str, part: str | None, only: str | None, as_json: bool) 
     one = distributions.named(distribution)
     recipes = not part and one is not None and bool(one.values("recipes"))
     if one is None or (not rows and not recipes):
-        raise _brings_nothing(distribution)
+        raise brings_nothing(distribution)
     name = one.name
-    found = list(_results(name, rows, recipes, only or "", quiet=as_json))
+    found = list(_results(name, rows, part, recipes, only or "", quiet=as_json))
     if only and not found:
         cause = "the checks' names are printed without --only"
         raise UserError(Problem(f"no check of {distribution} has {only!r} in its name", cause, "leave --only out"))
@@ -71,17 +71,24 @@ def _rows(distribution: str, part: str | None) -> list[Row]:
     return chosen
 
 
-def _brings_nothing(distribution: str) -> UserError:
-    names = sorted({row.distribution for row in table.rows()})
+def brings_nothing(distribution: str) -> UserError:
+    """What to say of a name that is no distribution with parts; a part's own name is told the distribution."""
+    names = sorted({row.distribution for row in table.listed()})
+    owners = sorted({row.distribution for row in table.rows() if row.name == distribution})
+    cause = f"it is a part of {owners[0]}" if owners else f"distributions with parts: {', '.join(names)}"
     remedy = table.close(distribution, names) or f"pip install {distribution}, and name the distribution, not a file"
-    return UserError(Problem(f"{distribution} brings no part", f"distributions with parts: {', '.join(names)}", remedy))
+    return UserError(Problem(f"{distribution} brings no part", cause, owners[0] if owners else remedy))
 
 
-def _results(distribution: str, rows: list[Row], recipes: bool, only: str, *, quiet: bool) -> Iterator[Result]:
+def _results(
+    distribution: str, rows: list[Row], part: str | None, recipes: bool, only: str, *, quiet: bool
+) -> Iterator[Result]:
     from lmgraft.testing import running
 
     own = running.suites_of(distribution)
     makers = [partial(running.suites_for, row, own) for row in rows]
+    if not part:
+        makers.append(partial(running.suites_of_nothing, rows, own))
     if recipes:
         makers.append(partial(running.recipes_of, distribution))
     for make in makers:
@@ -109,6 +116,6 @@ def _conclusion(distribution: str, rows: list[Row], found: list[Result]) -> str:
     seconds = sum(result.seconds for result in found)
     parts = f"{len(rows)} part{'' if len(rows) == 1 else 's'}"
     return (
-        f"{distribution}: {parts}, {count['passed']} checks passed, "
+        f"{distribution}: {parts}, {count['passed']} check{'' if count['passed'] == 1 else 's'} passed, "
         f"{count['failed']} failed, {count['skipped']} do not apply, {seconds:.0f} s"
     )

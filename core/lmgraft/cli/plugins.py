@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from lmgraft import table
-from lmgraft.cli._check import check
+from lmgraft.cli._check import brings_nothing, check
 from lmgraft.errors import Problem, UserError
 from lmgraft.table import Row
 
@@ -86,7 +86,10 @@ def show(name: str, seam: str | None) -> None:
     """Shows a part: what it does, where it comes from, its settings with their defaults."""
     from lmgraft.registry import registry
 
+    name, _, variant = name.partition("/")
     found = [row for row in table.rows() if row.name == name and seam in (None, row.seam)]
+    if variant:
+        _refuse_variant(name, variant, found)
     if not found:
         _refuse_fault(name)
         names = sorted({row.name for row in table.rows()})
@@ -123,6 +126,17 @@ def _neighbours(config: type[Any]) -> None:
     for word, names in told.items():
         if names:
             print(f"  {word:<9} {', '.join(sorted(names))}")
+
+
+def _refuse_variant(name: str, variant: str, found: Sequence[Row]) -> None:
+    """A variant is shown with its part; one that is not there is told beside those that are."""
+    from lmgraft.registry import registry
+
+    variants = [known for row in found for known in registry().get(row.seam, row.name).component.variants]
+    if found and variant not in variants:
+        cause = f"its variants are {', '.join(variants) or 'none'}"
+        remedy = table.close(variant, variants) or f"lmgraft plugins show {name}"
+        raise UserError(Problem(f"{name} has no variant {variant!r}", cause, remedy))
 
 
 def _refuse_fault(name: str) -> None:
@@ -207,15 +221,7 @@ def why(distribution: str) -> int:
     """Tries every part of a distribution and says why one does not work."""
     rows = [row for row in table.listed() if table.canonical(row.distribution) == table.canonical(distribution)]
     if not rows:
-        names = sorted({row.distribution for row in table.listed()})
-        cause = f"distributions with parts: {', '.join(names)}"
-        raise UserError(
-            Problem(
-                f"{distribution} brings no part",
-                cause,
-                table.close(distribution, names) or f"pip install {distribution}",
-            )
-        )
+        raise brings_nothing(distribution)
     bad = sum(not _explain(row) for row in rows)
     print(f"{rows[0].distribution} {rows[0].version}: {_count(rows)}, {bad} not usable")
     return 0

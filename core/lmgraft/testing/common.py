@@ -13,7 +13,7 @@ from lmgraft import table, untrusted
 from lmgraft.component import ComponentConfig, is_execution
 from lmgraft.errors import UserError
 from lmgraft.testing import fresh
-from lmgraft.testing.composing import compose_part
+from lmgraft.testing.composing import NODE, compose_part
 from lmgraft.testing.difference import difference
 from lmgraft.testing.outcome import NotApplicable
 from lmgraft.testing.suite import Suite, disturb_random_numbers
@@ -85,9 +85,10 @@ class PartSuite(Suite):
         """every YAML variant that the component names lies in the installed package and composes, and no other"""
         component, row = self.installed.component, self.row
         place = table.location(row)
+        top = row.module.partition(".")[0]
         folder = (place or Path("nowhere")) / "conf" / self.seam / self.component
         there = {file.stem for pattern in ("*.yaml", "*.yml") for file in folder.glob(pattern)}
-        inside = f"conf/{self.seam}/{self.component}"
+        inside = f"{top}/conf/{self.seam}/{self.component}"
         missing = next((variant for variant in component.variants if variant not in there), None)
         self.require(
             missing is None,
@@ -118,7 +119,13 @@ class PartSuite(Suite):
             config = self.compose()
         except UserError as error:
             first = error.problems[0]
-            self.require(False, first.fact, first.cause, first.remedy)
+            fact = first.fact.replace(f"{NODE}.{self.component}.", "").replace(f"{NODE}.", "")
+            self.require(
+                False,
+                f"{self.name} with the settings of {type(self).__name__}: {fact.partition(' (')[0]}",
+                first.cause,
+                first.remedy.replace(f"{NODE}.{self.component}.", "").replace(f"{NODE}.", ""),
+            )
         self.require(
             config.part == self.component or self.seam == "stage",
             f"the settings of {self.name} do not know their part's name",

@@ -14,8 +14,9 @@ from lmgraft.component import ComponentConfig
 from lmgraft.errors import Problem, UserError
 from lmgraft.version import MANY
 
-__all__ = ["compose_part"]
+__all__ = ["NODE", "compose_part"]
 
+#: Where the part stands in the recipe of one part.
 NODE = "part"
 
 

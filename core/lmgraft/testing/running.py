@@ -16,10 +16,13 @@ from lmgraft.table import Row
 from lmgraft.testing.outcome import Nonconforming, NotApplicable
 from lmgraft.testing.suite import Suite
 
-__all__ = ["FIRST", "Result", "checks_of", "recipes_of", "run", "suites_for", "suites_of"]
+__all__ = ["GATES", "Result", "checks_of", "recipes_of", "run", "suites_for", "suites_of", "suites_of_nothing"]
 
-#: A part that fails here can be held to nothing else.
-FIRST = "test_entry_point"
+#: A part that fails one of these can be held to nothing else: check -> why the others are not run.
+GATES = {
+    "test_entry_point": "the part cannot be loaded",
+    "test_defaults_compose": "its settings cannot be composed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,9 @@ def suites_of(distribution: str) -> list[type[Suite]]:
             content = vars(importlib.import_module(module))
         except Exception as error:
             cause = f"importing it raised {type(error).__name__}: {error}"
-            remedy = f"mend {module}; it must not need pytest, which is not installed where a wheel is checked"
+            remedy = f"mend {module}, or what it imports"
+            if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] in ("pytest", "_pytest"):
+                remedy = f"keep pytest out of {module}: it is not installed where a wheel is checked"
             raise UserError(
                 Problem(f"the suites of {distribution} in {module} cannot be read", cause, remedy)
             ) from error
@@ -72,6 +77,12 @@ def suites_for(row: Row, own: Sequence[type[Suite]]) -> list[type[Suite]]:
     return [type(f"Test_{row.name}", (base,), {"component": row.name})]
 
 
+def suites_of_nothing(rows: Sequence[Row], own: Sequence[type[Suite]]) -> list[type[Suite]]:
+    """The suites of a distribution that name none of its parts: a name is misspelt there, and they fail."""
+    parts = {(row.seam, row.name) for row in rows}
+    return [suite for suite in own if (suite.seam, suite.component) not in parts]
+
+
 def recipes_of(distribution: str) -> list[type[Suite]]:
     """The suite of the recipes that a distribution ships."""
     from lmgraft.testing.recipes import RecipesSuite
@@ -80,26 +91,26 @@ def recipes_of(distribution: str) -> list[type[Suite]]:
 
 
 def checks_of(suite: type[Suite]) -> list[str]:
-    """The names of a suite's checks, the one that all others rest on first."""
+    """The names of a suite's checks, those that all others rest on first."""
     names = [name for kind in reversed(suite.__mro__) for name in vars(kind) if name.startswith("test_")]
     wanted = [name for name in dict.fromkeys(names) if callable(getattr(suite, name))]
-    return sorted(wanted, key=lambda name: name != FIRST)
+    order = [*GATES, *wanted]
+    return sorted(wanted, key=order.index)
 
 
 def run(suite: type[Suite], only: str = "") -> Iterator[Result]:
-    """One result a check (with ``only``, of those whose name holds it); where the part cannot be loaded, the others are
-    skipped."""
-    unusable = False
+    """One result a check (with ``only``, of those whose name holds it); where the part cannot be loaded or composed,
+    the others are skipped."""
+    unusable = ""
     wanted = only.replace(" ", "_")
     for name in checks_of(suite):
         if wanted not in name:
             continue
         if unusable:
-            reason = "the part cannot be loaded"
-            yield Result(suite.seam, suite.component, name, "skipped", reason=reason)
+            yield Result(suite.seam, suite.component, name, "skipped", reason=unusable)
             continue
         result = _one(suite, name)
-        unusable = name == FIRST and result.state == "failed"
+        unusable = GATES.get(name, "") if result.state == "failed" else ""
         yield result
 
 

@@ -37,3 +37,12 @@ def test_what_is_not_there_is_said(cli: WarmCli, tmp_path: Path) -> None:
     assert "no check of lmgraft has 'nothing' in its name" in missing
     # A library that brings neither parts nor recipes.
     assert "pluggy brings no part" in cli([*check, "pluggy"], tmp_path).problem()
+    assert "it is a part of lmgraft" in cli([*check, "length"], tmp_path).problem()
+
+
+def test_a_variant_is_shown_with_its_part(cli: WarmCli, tmp_path: Path) -> None:
+    assert "variants  llama/tiny, " in cli(["plugins", "show", "llama/tiny"], tmp_path).check().out
+    assert "did you mean tiny?" in cli(["plugins", "show", "llama/tinny"], tmp_path).problem()
+    shown = cli(["plugins", "show", "perplexity"], tmp_path).check().out
+    assert "needs     columns:text, split:validation" in shown
+    assert "train | validation" in shown or "validation | train" in shown
