@@ -16,9 +16,9 @@ __all__ = ["COMPONENT", "LIFECYCLE", "hooks", "reference"]
 HEAD = """# Reference
 
 Generated from core's docstrings by `python docs/generate.py`; edit those, not this page.
-[plugins.md](plugins.md) says how a plugin is put together, [testing.md](testing.md) how it is held to what stands here,
-[parts.md](parts.md) lists the parts that come with lmgraft and their settings, [recipes.md](recipes.md) says how recipes
-bind parts to stages.
+[plugins.md](plugins.md) says how a plugin is put together, [testing.md](testing.md) how it is held to what stands
+here, [parts.md](parts.md) lists the parts that come with lmgraft and their settings, [recipes.md](recipes.md) says how
+recipes bind parts to stages.
 
 A part is a class that is called with its config and nothing else, and that has the methods of its seam's protocol: no
 base class, no registration in code. Types below are those of the modules that the sections name
