@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmgraft.errors import UserError
 from lmgraft.seams.architecture import ASKS
-from lmgraft.seams.objective import Batch, Example, Loss
-from lmgraft.testing.encoding import EncodingSuite, number, plain, values_of
+from lmgraft.seams.objective import Batch, Example
+from lmgraft.testing.encoding import EncodingSuite, plain, values_of
 from lmgraft.testing.inputs import texts
 from lmgraft.testing.outcome import Nonconforming, NotApplicable
 
@@ -76,10 +77,12 @@ class ObjectiveSuite(EncodingSuite):
         part = self.build()
         size = self._size()
         for batch in [*self._parts(part, [self.count]), *self._packed(part)]:
-            base = self._step(part, [batch])
+            base = self._step(
+                part, [batch], at="packed text, which has no unit and no role" if batch.unit is None else ""
+            )
             for columns, rows, seed in ((9, 0, 1), (0, 2, 2), (30, 3, 3)):
                 wide = widened(batch, columns=columns, rows=rows, vocab_size=size, seed=seed)
-                found = parting(base, self._step(part, [wide]))
+                found = parting(base, self._step(part, [wide], at="rows of padding, which have unit -1"))
                 self.require(
                     not found,
                     f"{self.name} depends on padding",
@@ -324,7 +327,7 @@ class ObjectiveSuite(EncodingSuite):
 
     def _nothing(self, part: Any) -> None:
         """A rank that the data do not reach gets rows of padding only."""
-        found = self._step(part, [self._examples(part).batch(_ints([-1, -1]))])
+        found = self._step(part, [self._examples(part).batch(_ints([-1, -1]))], at="a microbatch of padding alone")
         wrong = next((f"{name} is {value}" for name, value in (found.totals | found.terms).items() if value), "")
         self.require(
             not wrong,
@@ -350,39 +353,27 @@ class ObjectiveSuite(EncodingSuite):
         ids = torch.tensor(example.tokens)
         return float((reference_shares(self._size())[ids[:-1], ids[1:]] * torch.tensor(example.weights[1:])).sum())
 
-    def _step(self, part: Any, batches: Sequence[Batch], model: Model | None = None) -> Passed:
-        from lmgraft.testing.rows import take_step
+    def _step(self, part: Any, batches: Sequence[Batch], model: Model | None = None, at: str = "") -> Passed:
+        """One step's sums and gradients. ``at`` says what is unusual about the batches, where something is."""
+        from lmgraft.testing.rows import check_loss, take_step
 
-        return take_step(part, model or self._model(), batches, self._usable)
-
-    def _usable(self, loss: Loss, totals: Mapping[str, float]) -> None:
-        self.require(
-            bool(loss.terms) and set(loss.terms) == set(totals),
-            f"{self.name} returns the terms {sorted(loss.terms)} and the normalizers {sorted(totals)}",
-            "term k is divided by the total of normalizer k",
-            "use the same names in both, whatever the batch holds",
-        )
-        for name, term in loss.terms.items():
-            shape = tuple(getattr(term, "shape", ("no tensor",)))
-            self.require(
-                shape == () and term.is_floating_point(),
-                f"the term {name!r} of {self.name} is no scalar: {shape}",
-                "terms are sums over the whole microbatch",
-                "end with .sum()",
-            )
-        self.require(
-            any(term.requires_grad for term in loss.terms.values()),
-            f"no term of {self.name} has a gradient",
-            "none was computed from `out` with gradients",
-            "do not detach() what is to be learnt; a sum over no row is (out.logprob * 0).sum()",
-        )
-        for name, pair in loss.metrics.items():
-            self.require(
-                isinstance(pair, tuple) and len(pair) == 2 and all(number(part) for part in pair),
-                f"the metric {name!r} of {self.name} is {pair!r}",
-                "metrics are added up over microbatches and ranks, as plain numbers",
-                f'metrics={{"{name}": (float(total), float(count))}}',
-            )
+        try:
+            return take_step(part, model or self._model(), batches, partial(check_loss, self.name))
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            if not at or isinstance(error, Nonconforming):
+                raise
+            fact, cause = f"{self.name} breaks off at {at}", f"{type(error).__name__}: {error}"
+            raise Nonconforming(
+                fact, cause, "see `Batch` in lmgraft.seams.objective for what a batch may hold"
+            ) from error
 
 
 def _ints(numbers: Sequence[int]) -> Any:

@@ -18,12 +18,14 @@ from lmgraft.seams.architecture import Outputs
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.objective import Batch, Example, Loss, Objective
 from lmgraft.seams.tokenizer import TextTokenizer
+from lmgraft.testing.outcome import Nonconforming
 from lmgraft.training.examples import Encoding, Examples, encode
 from lmgraft.training.settings import repeatable
 
 __all__ = [
     "Model",
     "Passed",
+    "check_loss",
     "collated",
     "contents",
     "infinite",
@@ -199,6 +201,39 @@ def take_step(
                 before = metrics.get(name, (0.0, 0.0))
                 metrics[name] = (before[0] + float(amount), before[1] + float(count))
     return Passed(dict(totals), dict(terms), metrics, gradient)
+
+
+def check_loss(name: str, loss: Loss, totals: Mapping[str, float]) -> None:
+    """Whether an engine can use what the objective ``name`` returned.
+
+    :raises Nonconforming: it cannot.
+    """
+    if not loss.terms or set(loss.terms) != set(totals):
+        raise Nonconforming(
+            f"{name} returns the terms {sorted(loss.terms)} and the normalizers {sorted(totals)}",
+            "term k is divided by the total of normalizer k",
+            "use the same names in both, whatever the batch holds",
+        )
+    for key, term in loss.terms.items():
+        if not isinstance(term, torch.Tensor) or term.dim() or not term.is_floating_point():
+            raise Nonconforming(
+                f"the term {key!r} of {name} is no scalar tensor",
+                f"terms are sums over the whole microbatch, and it is {tuple(getattr(term, 'shape', ())) or term!r}",
+                "end with .sum()",
+            )
+    if not any(term.requires_grad for term in loss.terms.values()):
+        raise Nonconforming(
+            f"no term of {name} has a gradient",
+            "none was computed from `out` with gradients",
+            "do not detach() what is to be learnt; a sum over no row is (out.logprob * 0).sum()",
+        )
+    for key, pair in loss.metrics.items():
+        if not isinstance(pair, tuple) or [isinstance(part, float | int) for part in pair] != [True, True]:
+            raise Nonconforming(
+                f"the metric {key!r} of {name} is {pair!r}",
+                "metrics are added up over microbatches and ranks, as plain numbers",
+                f'metrics={{"{key}": (float(total), float(count))}}',
+            )
 
 
 def _shared(objective: Objective, model: Model, batches: Sequence[Batch]) -> Mapping[str, Any]:
