@@ -6,9 +6,11 @@ import copy
 import inspect
 import io
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -90,6 +92,34 @@ class LifecycleSuite(PartSuite):
             f"{self.name} changes an artifact",
             "outcome.artifact is in the store, and other runs share it",
             "read it, or copy it below run.dir",
+        )
+
+    def test_does_something(self) -> None:
+        """what it is told leads to something: a hook calls something, or the tracker remembers"""
+        part = self.build()
+        manager = hooks.manager()
+        hooks.register(manager, part, self.component)
+        own = {getattr(getattr(part, name), "__code__", None) for name in hooks.HEARD if hasattr(part, name)}
+        called: list[str] = []
+
+        def profile(frame: FrameType, event: str, _: Any) -> None:
+            by = frame if event == "c_call" else frame.f_back
+            if event in ("call", "c_call") and by is not None and by.f_code in own:
+                called.append(by.f_code.co_name)
+
+        before, kept = _held(part), sys.getprofile()
+        events = self._whole_run(unused(self.folder, "run"))
+        sys.setprofile(profile)
+        try:
+            for hook, values in events:
+                getattr(manager.hook, f"lmgraft_{hook}")(**_arguments(hook, values))
+        finally:
+            sys.setprofile(kept)
+        self.require(
+            bool(called) or _held(part) != before,
+            f"{self.name} does nothing with what it is told",
+            "a whole run was told, and no hook called anything or changed the tracker",
+            "write, send or remember what comes",
         )
 
     def test_rows_of_every_kind(self) -> None:
@@ -247,6 +277,12 @@ def _arguments(hook: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """What this core's specification has, of what the kit knows."""
     assert hook in LIFECYCLE
     return {name: values.get(name) for name in inspect.signature(getattr(hookspecs, f"lmgraft_{hook}")).parameters}
+
+
+def _held(part: Any) -> str:
+    """What the object holds, in words; enough to see that it remembers something."""
+    names = [*getattr(part, "__dict__", {}), *getattr(type(part), "__slots__", ())]
+    return repr([getattr(part, name, None) for name in names])
 
 
 def _moved(run: RunInfo, folder: Path) -> RunInfo:

@@ -109,6 +109,15 @@ def test_a_right_one_passes(suite, check):
     getattr(suite(DIARY), check)()
 
 
+def test_a_tracker_that_does_nothing_is_seen_and_one_that_remembers_is_not(suite):
+    hooks = "".join(f"    @hookimpl\n    def lmgraft_{hook}(self): BODY\n\n" for hook in ("run_start", "run_end"))
+    source = DIARY.partition("    def write")[0] + hooks
+    with pytest.raises(Nonconforming, match="does nothing"):
+        suite(source.replace("BODY", "pass")).test_does_something()
+    suite(source.replace("BODY", "self.size += 1")).test_does_something()
+    suite(DIARY).test_does_something()
+
+
 def test_every_hook_of_the_specification_is_called_with_all_that_it_has(suite):
     one = suite(DIARY)
     assert one.behaviour(one.build()) == sorted(f"lmgraft_{hook}" for hook in LIFECYCLE)
