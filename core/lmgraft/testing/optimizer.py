@@ -58,9 +58,12 @@ class OptimizerSuite(PartSuite):
         )
 
     def test_every_parameter_steps_once(self) -> None:
-        """each parameter stands in one group, and moves"""
+        """each parameter stands in one group, and its gradient moves it"""
         part, named = self.build(), _fresh()
-        optimizer = _built(part, named)
+        try:
+            optimizer = _built(part, named)
+        except ValueError as error:
+            self.require(False, f"{self.name} cannot be built", str(error), "put every parameter into one group")
         held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for name, parameter in named.items():
             times = sum(parameter is one for one in held)
@@ -70,14 +73,15 @@ class OptimizerSuite(PartSuite):
                 f"its role is {_PARAMETERS[name][0].role.value} and its shape {tuple(parameter.shape)}",
                 "put every parameter of the list into exactly one group, those of unknown roles too",
             )
-        before = _values(named)
+        other = _fresh()
         _steps(optimizer, named, [part.peak()] * 3)
-        still = [name for name in named if bool((before[name] == named[name]).all())]
+        _steps(_built(part, other), other, [part.peak()] * 3, sign=-1.0)
+        still = [name for name in named if bool((other[name] == named[name]).all())]
         self.require(
             not still,
-            f"{self.name} does not move {still[0] if still else ''}",
-            "its gradient is not 0 and neither is the learning rate",
-            "step every parameter that has a gradient",
+            f"{self.name} does not learn {still[0] if still else ''}",
+            "it goes the same way whether its gradient points up or down",
+            "step every parameter that has a gradient by that gradient, whatever its shape",
         )
 
     def test_moves_against_the_gradient(self) -> None:
@@ -303,12 +307,14 @@ def _steps(
     *,
     idle: str = "",
     stopped: int | None = None,
+    sign: float = 1.0,
 ) -> None:
     """What an engine does after the gradients are there; ``stopped`` is a group whose rate is 0 throughout."""
     targets = _targets()
     for rate in rates:
         for name, parameter in named.items():
-            parameter.grad = None if name == idle else (parameter.detach() - targets[name]) * (1 + len(name) % 3)
+            slope = sign * (1 + len(name) % 3)
+            parameter.grad = None if name == idle else slope * (parameter.detach() - targets[name])
         for number, group in enumerate(optimizer.param_groups):
             group["lr"] = 0.0 if number == stopped else rate * group.get("scale", 1.0)
         optimizer.step()
