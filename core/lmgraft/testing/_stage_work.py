@@ -56,7 +56,7 @@ class Scene:
         inputs = {role: [made[name] for name in names] for role, names in stage.inputs.items()}
         seed = getattr(stage.config, "seed", None)
         device = resolve_device(recipe.device)
-        return cls(stage, recipe.name, recipe.seed if seed is None else seed, device, inputs, shared_store())
+        return cls(stage, recipe.name, recipe.seed if seed is None else seed, device, inputs, shared_store(stage.kind))
 
 
 @dataclass(slots=True)
@@ -74,8 +74,8 @@ class Told:
 
 
 @cache
-def shared_store() -> Path:
-    """A store for this process, removed at its end."""
+def shared_store(kind: str) -> Path:
+    """A store for what stages of this kind read, removed with this process. One a kind: what one reads another makes."""
     folder = Path(tempfile.mkdtemp(prefix="lmgraft-check-store-")).resolve()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -86,7 +86,7 @@ def before(recipe: Recipe, stage: StageNode, folder: Path) -> dict[str, Artifact
     stages = recipe.stages[: recipe.stages.index(stage)]
     if not stages:
         return {}
-    ahead = dataclasses.replace(recipe, stages=stages, store_dir=shared_store(), trackers=())
+    ahead = dataclasses.replace(recipe, stages=stages, store_dir=shared_store(stage.kind), trackers=())
     runner = Runner(ahead, console=Console(quiet=True))
     if any(state != "reused" for _, state in runner.forecast()):
         runner.run(unused(folder, "before"))

@@ -332,7 +332,7 @@ class StageSuite(PartSuite):
         self._scene()  # the stages before it are in the shared store now
         if not store.exists():
             store.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(shared_store(), store, symlinks=True)
+            shutil.copytree(shared_store(self.component), store, symlinks=True)
         overrides = [f"store.dir={store}", f"run.dir={self.folder / run}"]
         try:
             done = api.run(str(self.folder / "recipe.yaml"), overrides, quiet=True)
