@@ -75,7 +75,7 @@ class Told:
 
 @cache
 def shared_store(kind: str) -> Path:
-    """A store for what stages of this kind read, removed with this process. One a kind: what one reads another makes."""
+    """A store for what stages of this kind read, removed in the end. One a kind: one makes what another reads."""
     folder = Path(tempfile.mkdtemp(prefix="lmgraft-check-store-")).resolve()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
