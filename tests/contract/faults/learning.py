@@ -155,6 +155,7 @@ BATCH_MEANS = Fault(
             from itertools import islice
             from math import fsum, log
 
+            from lmgraft.errors import Problem, UserError
             from lmgraft.seams.evaluator import Score
 
 
@@ -164,6 +165,9 @@ BATCH_MEANS = Fault(
 
                 def run(self, handle, tokenizer, *, data, limit):
                     texts = [document.text for document in islice(data.documents("validation"), limit) if document.text]
+                    if not texts:
+                        remedy = "corpus.validation_bytes=100000"
+                        raise UserError(Problem("no text is held out", "the validation split is empty", remedy))
                     batches = [texts[start : start + self.size] for start in range(0, len(texts), self.size)]
                     nats = [self._nats(handle, tokenizer, batch) for batch in batches]
                     lengths = [sum(map(len, batch)) for batch in batches]
