@@ -13,15 +13,15 @@ from typing import Any
 __all__ = ["stray_writes"]
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-#: event -> which of its arguments is the path that changes
+#: event -> which of its arguments is the path that changes, and which the descriptor of the folder it is relative to
 _CHANGES = {
-    "os.mkdir": 0,
-    "os.rename": 1,
-    "os.remove": 0,
-    "os.rmdir": 0,
-    "os.link": 1,
-    "os.symlink": 1,
-    "os.truncate": 0,
+    "os.mkdir": (0, 2),
+    "os.rename": (1, 3),
+    "os.remove": (0, 1),
+    "os.rmdir": (0, 1),
+    "os.link": (1, 3),
+    "os.symlink": (1, 2),
+    "os.truncate": (0, None),
 }
 _IGNORED = ("/dev/", "/proc/")
 
@@ -38,15 +38,26 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         if writes:
             _note(path)
     elif event in _CHANGES:
-        _note(arguments[_CHANGES[event]])
+        path, folder = _CHANGES[event]
+        _note(arguments[path], arguments[folder] if folder is not None else -1)
 
 
-def _note(path: Any) -> None:
+def _note(path: Any, folder: Any = -1) -> None:
     assert _seen is not None
     if isinstance(path, bytes):
         path = os.fsdecode(path)
     if isinstance(path, (str, os.PathLike)):
-        _seen.append(os.path.join(os.getcwd(), os.fspath(path)))
+        _seen.append(os.path.join(_place(folder), os.fspath(path)))
+
+
+def _place(descriptor: Any) -> str:
+    """What a relative path is relative to: ``shutil.rmtree`` holds a folder by its descriptor."""
+    if not isinstance(descriptor, int) or descriptor < 0:
+        return os.getcwd()
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:  # no Linux: where it is cannot be told, and /proc is passed over
+        return "/proc"
 
 
 @contextmanager
