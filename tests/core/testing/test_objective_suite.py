@@ -97,7 +97,8 @@ class Part:
             rows = ((batch.role == role) & (batch.unit >= 0)).nonzero()[:, 0]
             sides.append(gains[rows[batch.unit[rows].argsort()]])
         costs = -functional.logsigmoid(0.1 * (sides[0] - sides[1])) - functional.logsigmoid(0.1 * sides[0])
-        return Loss({"pairs": costs.sum()}, {"margin": (float((sides[0] - sides[1]).detach().sum()), float(len(costs)))})
+        margin = float((sides[0] - sides[1]).detach().sum())
+        return Loss({"pairs": costs.sum()}, {"margin": (margin, float(len(costs)))})
 """
 
 PADDING, SPLIT = "test_padding_changes_nothing", "test_microbatch_split_changes_nothing"
