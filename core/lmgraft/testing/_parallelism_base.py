@@ -22,6 +22,7 @@ from lmgraft import table
 from lmgraft.component import Component, ComponentConfig
 from lmgraft.errors import Fault, UserError
 from lmgraft.registry import build, registry
+from lmgraft.testing import _parallelism_inputs as inputs
 from lmgraft.testing import exam
 from lmgraft.testing.common import PartSuite
 from lmgraft.testing.composing import compose_part
@@ -76,6 +77,9 @@ class ParallelismBase(PartSuite):
         "mlp": 48,
         "context": 32,
     }
+    learned: ClassVar[str] = "gpt2"
+    """An architecture to whose answers absolute positions matter, for packed rows; empty: the layout takes none."""
+    learned_settings: ClassVar[Size] = {"layers": 2, "hidden": 32, "heads": 4, "mlp": 48, "context": 32}
     initializer: ClassVar[str] = "normal"
     initializer_settings: ClassVar[Size] = {"std": 0.08}
     objective: ClassVar[str] = "causal_lm"
@@ -92,20 +96,24 @@ class ParallelismBase(PartSuite):
     # --- launches ---------------------------------------------------------------------------------------------------
 
     @property
-    def setup(self) -> exam.Setup:
+    def setup(self) -> inputs.Setup:
         """The parts of the plan, taken through the registry."""
         chosen = {
             "architecture": (self.architecture, self.architecture_settings),
+            "learned": (self.learned, self.learned_settings),
             "initializer": (self.initializer, self.initializer_settings),
             "objective": (self.objective, {}),
             "optimizer": (self.optimizer, {}),
         }
         parts: dict[str, tuple[Component[Any], ComponentConfig]] = {}
-        for seam, (name, settings) in chosen.items():
+        for key, (name, settings) in chosen.items():
+            if not name:
+                continue
+            seam = "architecture" if key == "learned" else key
             config = compose_part(seam, name, settings, self.folder)
-            parts[seam] = (registry().get(seam, name).component, config)
+            parts[key] = (registry().get(seam, name).component, config)
         context: int = build(*parts["architecture"]).context()
-        return exam.Setup(parts, self.vocab_size, min(32, context), self.asks)
+        return inputs.Setup(parts, self.vocab_size, min(32, context), self.asks)
 
     def chosen_sizes(self) -> list[Size]:
         """The sizes that are compared."""
@@ -148,6 +156,15 @@ class ParallelismBase(PartSuite):
         out.mkdir()
         self._run(part, exam.Short(self.setup, out), self.name)
         return sorted(_read(out, self.name), key=lambda said: (said["data"], str(said)))
+
+    def unlike(self, row: Mapping[str, float], right: Mapping[str, float]) -> str:
+        """The first figure of a step that is another one."""
+        if row.keys() != right.keys():
+            return f"it tells of {', '.join(sorted(row))}, and one process of {', '.join(sorted(right))}"
+        for name, value in right.items():
+            if not abs(row[name] - value) <= self.tolerance * max(1.0, abs(value)):
+                return f"{name.replace('_', ' ')} is {row[name]:.6g}, and {value:.6g} in one process"
+        return ""
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

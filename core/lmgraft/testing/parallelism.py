@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ from safetensors.torch import load_file
 from lmgraft.artifacts import checkpoint
 from lmgraft.errors import UserError
 from lmgraft.registry import build
+from lmgraft.testing import _parallelism_inputs as inputs
 from lmgraft.testing import exam
-from lmgraft.testing._parallelism_base import ParallelismBase, Told
+from lmgraft.testing._parallelism_base import Told
+from lmgraft.testing._parallelism_steps import ParallelismSteps, furthest
 from lmgraft.testing.difference import difference
 from lmgraft.testing.outcome import NotApplicable
 from lmgraft.testing.suite import disturb_random_numbers
@@ -29,9 +30,18 @@ _SUM = (
     "through the sum of terms[k] / total[k] of every microbatch, and sums (never averages) gradients and loss over "
     "data ranks"
 )
+_START = (
+    "the weights of the start may differ: draw each canonical tensor from (seed, name), as "
+    "lmgraft.training.weights does"
+)
+_APPLY = (
+    "look at apply(lr): it scales gradients by clip / norm where the norm is larger, sets each group's rate to lr "
+    "times its scale, steps an optimizer that was built with the architecture's roles and keeps its moments, and "
+    "forgets the gradients"
+)
 
 
-class ParallelismSuite(ParallelismBase):
+class ParallelismSuite(ParallelismSteps):
     """Holds a layout to the rules of :mod:`lmgraft.seams.parallelism`.
 
     Each size in ``sizes`` goes through the same steps, and is compared with a plain engine of one process that reads
@@ -46,14 +56,12 @@ class ParallelismSuite(ParallelismBase):
         for told in self.examined():
             self._shares(told)
             for step, (row, right) in enumerate(zip(told.first["steps"], expected, strict=True)):
-                wrong = self._unlike(row, right)
-                first = "the weights of the start may differ: draw each canonical tensor from (seed, name), as "
-                first += "lmgraft.training.weights does"
+                wrong = self.unlike(row, right)
                 self.require(
                     not wrong,
                     f"{self.name} with {told.words} learns another model: step {step} differs from that of one process",
-                    wrong,
-                    f"{_SUM}; {first}" if step == 0 else f"{_SUM}; apply() clips by the norm of the whole gradient",
+                    wrong if step == 0 else f"{wrong}; all before it agree, so gradients are right and steps are not",
+                    f"{_SUM}; {_START}" if step == 0 else _APPLY,
                 )
 
     def _shares(self, told: Told) -> None:
@@ -72,7 +80,7 @@ class ParallelismSuite(ParallelismBase):
         start = load_file(reference.folder / "start" / "model.safetensors")
         right = load_file(reference.folder / "once" / "model.safetensors")
         for told in self.examined():
-            wrong = self._unlike(told.first["once"], reference.first["once"])
+            wrong = self.unlike(told.first["once"], reference.first["once"])
             loss = told.first["once"]["loss"]
             near = [words for words, value in parts.items() if abs(loss - value) <= self.tolerance]
             hint = f"; it is the loss without {near[0]} of the microbatches" if wrong and near else ""
@@ -96,14 +104,14 @@ class ParallelismSuite(ParallelismBase):
             fact = f"{self.name} with {told.words}: a step differs after another one was discarded"
             remedy = "discard() sets every gradient back to nothing, those summed over ranks too, and steps nothing"
             self.require_equal(said["before"], said["after"], f"{self.name} with {told.words}: weights changed", remedy)
-            wrong = self._unlike(said["again"], said["first"])
+            wrong = self.unlike(said["again"], said["first"])
             self.require(not wrong, fact, wrong, remedy)
 
     # --- ranks ------------------------------------------------------------------------------------------------------
 
     def test_statistics_are_equal_on_every_rank(self) -> None:
         """forward_backward tells every rank the same; what is scored is the same on all of them"""
-        keys = ("steps", "once", "first", "again", "parameters", "vocabulary", "scored")
+        keys = ("steps", "once", "first", "again", "parameters", "scored")
         for told in self.examined():
             for said in told.ranks[1:]:
                 wrong = difference({key: told.first[key] for key in keys}, {key: said[key] for key in keys})
@@ -141,7 +149,7 @@ class ParallelismSuite(ParallelismBase):
         expected = reference.first["steps"][exam.KEPT :]
         for reader in self.resumed():
             for writer, rows in reader.first["resumed"].items():
-                wrong = next((words for words in map(self._unlike, rows, expected) if words), "")
+                wrong = next((words for words in map(self.unlike, rows, expected) if words), "")
                 self.require(
                     not wrong,
                     f"{self.name}: what {writer} saved goes on otherwise under {reader.words}",
@@ -170,17 +178,18 @@ class ParallelismSuite(ParallelismBase):
             changed = next((name for name in own if not torch.equal(own[name], end[name])), "")
             fact = f"{self.name} with {told.words}: {changed} is another one in export() than in save()"
             self.require(not changed, fact, "bits differ after the same step", remedy)
-            wrong = _apart(_asked(module, setup), told.first["scored"], self.tolerance)
+            wrong = furthest(_asked(module, setup), told.first["scored"], self.tolerance)
             fact = f"{self.name} with {told.words}: its model folder answers otherwise than the engine"
             self.require(not wrong, fact, wrong, "score with the weights that apply() left")
 
     def test_padded_vocabulary(self) -> None:
         """probabilities are over the real ids only, whatever the vocabulary is padded to inside"""
-        expected = self.expected().first["vocabulary"]
+        *sizes, reference = self.resumed()
+        expected = reference.first["vocabulary"]
         remedy = (
             "set padded columns of the logits to minus infinity before the softmax, and leave them out of every sum"
         )
-        for told in self.examined():
+        for told in sizes:
             found = told.first["vocabulary"]
             total = max(found["sum"], key=lambda one: abs(one - 1))
             self.require(
@@ -190,7 +199,7 @@ class ParallelismSuite(ParallelismBase):
                 remedy,
             )
             for ask, right in expected.items():
-                wrong = _apart([found[ask]], [right], self.tolerance)
+                wrong = furthest([found[ask]], [right], self.tolerance)
                 self.require(
                     not wrong, f"{self.name} with {told.words}: {ask} is not that of one process", wrong, remedy
                 )
@@ -207,7 +216,7 @@ class ParallelismSuite(ParallelismBase):
                 fact = f"{where}: handle().context is {said['context']}"
                 cause = f"the architecture's is {expected.first['context']}"
                 self.require(said["context"] == expected.first["context"], fact, cause, remedy)
-                wrong = _apart(said["logprobs"], expected.first["logprobs"], self.tolerance)
+                wrong = furthest(said["logprobs"], expected.first["logprobs"], self.tolerance)
                 self.require(not wrong, f"{where}: handle().score differs from that of one process", wrong, remedy)
                 for key, words in (("greedy", "score"), ("texts", "generate")):
                     fact = f"{where}: handle().{words} gives other {key} than one process"
@@ -259,27 +268,18 @@ class ParallelismSuite(ParallelismBase):
 
         return self.once("build 1", partial(one, 1)), self.once("build 2", partial(one, 2))
 
-    def _unlike(self, row: Mapping[str, float], right: Mapping[str, float]) -> str:
-        """The first figure of a step that is another one."""
-        if row.keys() != right.keys():
-            return f"it tells of {', '.join(sorted(row))}, and one process of {', '.join(sorted(right))}"
-        for name, value in right.items():
-            if not abs(row[name] - value) <= self.tolerance * max(1.0, abs(value)):
-                return f"{name.replace('_', ' ')} is {row[name]:.6g}, and {value:.6g} in one process"
-        return ""
-
 
 def _state(told: Told, folder: str) -> dict[str, torch.Tensor]:
     path: Path = told.folder / folder / "model.safetensors"
     return load_file(path) if path.is_file() else {}
 
 
-def _asked(module: torch.nn.Module, setup: exam.Setup) -> list[list[float]]:
-    """As :func:`lmgraft.testing.exam._scored` asks an engine."""
+def _asked(module: torch.nn.Module, setup: inputs.Setup) -> list[list[float]]:
+    """As :func:`lmgraft.testing._parallelism_inputs.scored` asks an engine."""
     found: list[list[float]] = []
-    rows = exam.rows_of(setup, exam.SCORED)[:3]
+    rows = inputs.rows_of(setup, inputs.SCORED)[:3]
     for part in (rows[:2], rows[2:]):
-        batch = exam.batch_of(part)
+        batch = inputs.batch_of(part)
         with torch.no_grad():
             out = module(
                 batch.tokens,
@@ -290,14 +290,3 @@ def _asked(module: torch.nn.Module, setup: exam.Setup) -> list[list[float]]:
             )
         found += out.logprob.tolist()
     return found
-
-
-def _apart(found: Any, expected: Any, tolerance: float) -> str:
-    """The first number of two lists of lists that is further away."""
-    for number, (left, right) in enumerate(zip(found, expected, strict=True)):
-        if len(left) != len(right):
-            return f"row {number} has {len(left)} answers, expected {len(right)}"
-        for place, (one, other) in enumerate(zip(left, right, strict=True)):
-            if not abs(one - other) <= tolerance * max(1.0, abs(other)):
-                return f"row {number}, answer {place}: {one:.6g}, expected {other:.6g}"
-    return ""
