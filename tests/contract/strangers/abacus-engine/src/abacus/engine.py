@@ -72,9 +72,9 @@ class AbacusEngine:
             outputs = self._ask(batch, objective.asks)
             result = objective.loss(outputs, batch, shared)
             share = sum(term / totals[name] for name, term in result.terms.items())
+            share = share + sum(extra / len(microbatches) for extra in outputs.model_losses.values())
             loss += float(torch.as_tensor(share).detach())
             averages.add(result.metrics)
-            share = share + sum(extra / len(microbatches) for extra in outputs.model_losses.values())
             if isinstance(share, torch.Tensor) and share.requires_grad:
                 share.backward()
                 self._ledger.enter()

@@ -79,4 +79,4 @@ class Averages:
             self._sums[name][1] += float(count)
 
     def means(self) -> dict[str, float]:
-        return {name: total / (count or 1.0) for name, (total, count) in self._sums.items()}
+        return {name: total / count for name, (total, count) in self._sums.items() if count}
