@@ -25,6 +25,8 @@ POINTS = {
     for group, names in PYPROJECT["project"]["entry-points"].items()
     for name, module in names.items()
 }
+SUITES = {name: module for (group, name), module in POINTS.items() if group == "testing"}
+PARTS = {(group, name): module for (group, name), module in POINTS.items() if group != "testing"}
 REINSTALL = "entry points are written at install time: pip install -e . again"
 
 
@@ -66,16 +68,19 @@ def test_the_import_contracts_hold_every_plugin():
 
 
 def test_the_entry_points_name_known_seams_and_the_light_modules_of_all_plugins():
-    assert {seam for seam, _ in POINTS} <= {*SEAMS, *DOORS}
-    assert set(POINTS.values()) == {"lmgraft.stages.plugin", *(f"{package}.plugin" for package in PACKAGES)}
+    assert {seam for seam, _ in PARTS} <= {*SEAMS, *DOORS}
+    assert set(PARTS.values()) == {"lmgraft.stages.plugin", *(f"{package}.plugin" for package in PACKAGES)}
 
 
-@pytest.mark.parametrize("module", sorted(set(POINTS.values())))
+def test_the_suites_that_come_along_are_named():
+    there = {name for name in FOLDERS if (ROOT / f"plugins/{name}/lmgraft_{name}/conformance.py").is_file()}
+    assert {**{name: f"lmgraft_{name}.conformance" for name in there}, "stages": "lmgraft.stages.conformance"} == SUITES
+
+
+@pytest.mark.parametrize("module", sorted(set(PARTS.values())))
 def test_the_names_are_those_that_the_hooks_return(module):
-    promised = {seam: {name for (at, name), value in POINTS.items() if (at, value) == (seam, module)} for seam in SEAMS}
-    promised |= {
-        seam: {name for (at, name), value in POINTS.items() if (at, value) == (seam, module)} for seam in DOORS
-    }
+    promised = {seam: {name for (at, name), value in PARTS.items() if (at, value) == (seam, module)} for seam in SEAMS}
+    promised |= {seam: {name for (at, name), value in PARTS.items() if (at, value) == (seam, module)} for seam in DOORS}
     light = import_module(module)
     returned = {
         seam: {component.name for component in getattr(light, f"lmgraft_{seam}", list)()} for seam in (*SEAMS, *DOORS)
@@ -109,7 +114,7 @@ def test_every_seam_and_door_has_a_hook_and_a_page():
     assert hooks == {*SEAMS, *DOORS, *hookspecs.LIFECYCLE}
     modules = {path.stem for path in (ROOT / "core/lmgraft/seams").glob("*.py")} - {"__init__"}
     assert modules == {*SEAMS, *DOORS}
-    guide = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
     assert not [name for name in hooks if f"lmgraft_{name}" not in guide]
 
 
