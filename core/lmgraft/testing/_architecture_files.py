@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +10,10 @@ import torch
 
 from lmgraft.artifacts import checkpoint
 from lmgraft.errors import UserError
-from lmgraft.loading import architecture_for
 from lmgraft.seams.architecture import Architecture, DecoderSpec, Role, TensorRole
 from lmgraft.testing import modules
 from lmgraft.testing._architecture_base import ArchitectureBase
 from lmgraft.testing.difference import difference
-from lmgraft.testing.outcome import NotApplicable
 from lmgraft.training import weights
 
 __all__ = ["ArchitectureFiles"]
@@ -109,33 +105,6 @@ class ArchitectureFiles(ArchitectureBase):
             cause = "a projection is (out, in), as nn.Linear has it; q, k and v stand apart"
             self.require(len(shape) == 2, fact, cause, remedy)
 
-    def test_flops(self) -> None:
-        """training FLOPs a token count every matrix product, the head too, and grow with the sequence"""
-        part = self.build()
-        module = part.build(self.vocab_size)
-        lengths = (1, 16, 64, max(64, part.context()))
-        found = [part.flops(length, self.vocab_size) for length in lengths]
-        bare = part.flops(64)
-        remedy = "6 for each weight of a matrix product, and what attention takes at this length; see the seam"
-        finite = all(math.isfinite(one) and one > 0 for one in (*found, bare))
-        self.require(finite, f"{self.name}: flops() gives {found}", "they are positive numbers", remedy)
-        cause = f"at the lengths {', '.join(map(str, lengths))} they are {', '.join(f'{one:.4g}' for one in found)}"
-        self.require(found == sorted(found), f"{self.name}: flops() falls with the length", cause, remedy)
-        fact = f"{self.name}: flops() with the head are fewer than without"
-        self.require(found[2] >= bare, fact, f"{found[2]:.4g} and {bare:.4g}", remedy)
-        spec = part.spec()
-        if spec is None or spec.experts:
-            return
-        looked_up = (Role.EMBEDDING, Role.POSITION, Role.HEAD)
-        inside = [p.numel() for name, p in module.named_parameters() if p.dim() == 2 and _not(part, name, looked_up)]
-        least = 6.0 * (sum(inside) + self.vocab_size * spec.hidden)
-        self.require(
-            found[0] >= least,
-            f"{self.name}: flops(1, {self.vocab_size}) is {found[0]:.4g}",
-            f"its matrices and head alone take {least:.4g}: 2 forward and 4 backward a weight",
-            remedy,
-        )
-
     # --- files ------------------------------------------------------------------------------------------------------
 
     def test_hub_round_trip(self) -> None:
@@ -181,41 +150,6 @@ class ArchitectureFiles(ArchitectureBase):
         self.require(not wrong, fact, cause, 'a model_type of your own where Hugging Face has none: "my_model"')
         fact = f"hub_config({self.vocab_size}) of {self.name} says vocab_size {config['vocab_size']}"
         self.require(config["vocab_size"] == self.vocab_size, fact, "it is the argument", "write the argument")
-
-    def test_config_json_is_read_back(self) -> None:
-        """the settings are found again from config.json, so that a finished model can be loaded"""
-        kind, config = self.installed.component.config, self.compose()
-        reader = getattr(kind, "from_hub", None)
-        if reader is None:
-            raise NotApplicable(f"{kind.__name__} has no from_hub: its models can be trained and not loaded")
-        written = json.loads(json.dumps(self.build().hub_config(self.vocab_size)))
-        back = reader(written)
-        remedy = (
-            f"{kind.__name__}.from_hub(hub_config(V)) gives the settings again: write every field that shapes the model"
-        )
-        if back is not None:
-            back.part = config.part
-        cause = "from_hub says that it is none of its own"
-        if back is not None:
-            cause = difference(dataclasses.asdict(config), dataclasses.asdict(back))
-        fact = f"{self.name} does not find its own settings in config.json"
-        self.require(back == config, fact, cause, remedy)
-        other = reader({"model_type": "of_nobody", "vocab_size": 3})
-        fact = f"{kind.__name__}.from_hub takes a config.json of another model_type for its own"
-        remedy = 'return None unless config.get("model_type") is yours'
-        self.require(other is None, fact, f"of {{'model_type': 'of_nobody'}} it made {other}", remedy)
-        (self.folder / checkpoint.CONFIG).write_text(json.dumps(written), encoding="utf-8")
-        found = architecture_for(self.folder)
-        self.require(
-            found.hub_config(self.vocab_size) == written,
-            f"{self.name}: lmgraft finds another architecture for its config.json",
-            f"{type(found).__module__}.{type(found).__qualname__} claims model_type {written['model_type']!r}",
-            f"take a model_type of your own, such as {self.component!r}",
-        )
-
-
-def _not(part: Architecture, name: str, roles: tuple[Role, ...]) -> bool:
-    return part.role(name).role not in roles
 
 
 def _translated(part: Architecture, way: str, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:

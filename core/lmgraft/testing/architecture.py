@@ -14,6 +14,8 @@ from lmgraft.seams.architecture import Architecture
 from lmgraft.testing import modules
 from lmgraft.testing._architecture_answers import ArchitectureAnswers
 from lmgraft.testing._architecture_files import ArchitectureFiles
+from lmgraft.testing._architecture_flops import ArchitectureFlops
+from lmgraft.testing._architecture_settings import ArchitectureSettings
 from lmgraft.testing.composing import compose_part
 
 __all__ = ["ArchitectureSuite"]
@@ -29,7 +31,7 @@ _MASK = (
 )
 
 
-class ArchitectureSuite(ArchitectureFiles, ArchitectureAnswers):
+class ArchitectureSuite(ArchitectureFiles, ArchitectureFlops, ArchitectureSettings, ArchitectureAnswers):
     """Holds an architecture to the rules of :mod:`lmgraft.seams.architecture`.
 
     Give small ``settings`` where the defaults make more than 30 million parameters. The kit fills the weights
