@@ -14,6 +14,7 @@ from lmgraft.errors import UserError
 from lmgraft.registry import build
 from lmgraft.seams.data_source import Document, Unit
 from lmgraft.testing import _listing
+from lmgraft.testing._data_source_answers import distinct_texts, listed, pointing
 from lmgraft.testing._documents import COLUMNS, fault, plain, texts_of
 from lmgraft.testing._pins import moved, pins
 from lmgraft.testing.common import PartSuite
@@ -71,7 +72,7 @@ class DataSourceSuite(PartSuite):
     def prepare(self) -> Mapping[str, Any]:
         if self._folder is None:
             self._folder = self.folder / "source"
-            self._given = self._write(self._folder, self.texts_for())
+            self._given = self._write(self._folder, self._texts_for())
         return self._given or {}
 
     def behaviour(self, part: Any) -> Any:
@@ -119,12 +120,12 @@ class DataSourceSuite(PartSuite):
         )
         if self._given is None:
             raise NotApplicable("it reads nothing that the kit can write")
-        written, found = Counter(self.texts_for()), self._texts(read)
+        written, found = Counter(self._texts_for()), self._texts(read)
         missing, added = written - found, found - written
         told = [f"{word} {_told(text)}" for word, texts in (("missing", missing), ("came", added)) for text in texts]
         self.require(
             not missing and not added,
-            f"{self.name} does not give back what was written: {missing.total()} of {len(self.texts_for())} texts are "
+            f"{self.name} does not give back what was written: {missing.total()} of {len(self._texts_for())} texts are "
             f"missing and {added.total()} others came",
             "; ".join(told[:: max(1, len(told) - 1)]),
             "read to the end of each unit and change nothing: no stripping, no other line ends (newline='' in open), "
@@ -243,7 +244,7 @@ class DataSourceSuite(PartSuite):
         """damaged input ends in a message that names the file, not in a traceback or silence"""
         folder = self.folder / "damaged"
         folder.mkdir()
-        broken = self.break_input(folder)
+        broken = pointing(f"{type(self).__name__}.break_input", self.break_input(folder), folder)
         if broken is None:
             raise NotApplicable("the suite's break_input() breaks nothing")
         remedy = "raise UserError(Problem(fact, cause, remedy)) whose fact names the file and the line"
@@ -268,7 +269,13 @@ class DataSourceSuite(PartSuite):
 
     def _write(self, folder: Path, given: Sequence[str]) -> Mapping[str, Any] | None:
         folder.mkdir()
-        return self.write(folder, given)
+        return pointing(f"{type(self).__name__}.write", self.write(folder, given), folder)
+
+    def _texts_for(self) -> list[str]:
+        return distinct_texts(f"{type(self).__name__}.texts_for", self.texts_for())
+
+    def _texts_of(self, document: Document) -> list[str]:
+        return listed(f"{type(self).__name__}.texts_of", self.texts_of(document))
 
     def _config(self, **more: Any) -> ComponentConfig:
         config = self.compose(**more)
@@ -304,7 +311,7 @@ class DataSourceSuite(PartSuite):
         return [document for unit in self._units(part) for document in part.read(unit, 0)]
 
     def _texts(self, read: Sequence[Document]) -> Counter[str]:
-        return Counter(text for document in read for text in self.texts_of(document))
+        return Counter(text for document in read for text in self._texts_of(document))
 
     def _seen(self, part: Any) -> list[Any]:
         units = self._units(part)
@@ -323,7 +330,7 @@ class DataSourceSuite(PartSuite):
     def _texts_once(self, read: Sequence[Document], units: Sequence[Unit]) -> None:
         if self._given is None:
             return
-        written = Counter(self.texts_for())
+        written = Counter(self._texts_for())
         found = self._texts(read)
         twice = next((text for text in written if found[text] > written[text]), None)
         self.require(
@@ -354,7 +361,7 @@ class DataSourceSuite(PartSuite):
 
     def _sees_changes(self) -> None:
         """Other texts of the same length must show in what pins the units."""
-        old = self.texts_for()
+        old = self._texts_for()
         changed = [*old[:-1], old[-1].swapcase() if old[-1].swapcase() != old[-1] else old[-1][::-1]]
         found = []
         for name, given in (("old", old), ("changed", changed)):

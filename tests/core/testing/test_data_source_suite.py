@@ -213,3 +213,64 @@ def test_pairs_and_chats_are_documents_too(site):
             one.test_documents_are_sound()
     with suite(site, chats, CONFIG.replace("columns:text", "columns:messages")) as one:
         one.test_nothing_is_lost()
+
+
+class Forgetful(Writing):
+    def write(self, folder, texts):
+        super().write(folder, texts)
+
+
+class Bare(Writing):
+    def write(self, folder, texts):
+        return str(super().write(folder, texts)["path"])
+
+
+class Careless(Writing):
+    def break_input(self, folder):
+        super().break_input(folder)
+
+
+class Listing(Writing):
+    def break_input(self, folder):
+        return [folder]
+
+
+class OneText(Writing):
+    def texts_for(self):
+        return "one text"
+
+
+class SameTexts(Writing):
+    def texts_for(self):
+        return ["one text", "one text"]
+
+
+class Joining(Writing):
+    def texts_of(self, document):
+        return document.text
+
+
+@pytest.mark.parametrize(
+    ("base", "check", "words"),
+    [
+        (Forgetful, LOST, ["TestRows.write() writes a.rows", "returns no settings", 'return {"path": str(folder)}']),
+        (Bare, LOST, ["TestRows.write() returns a str", "a mapping"]),
+        (Careless, TOLD, ["TestRows.break_input() writes broken.rows and returns no settings", "return {"]),
+        (Listing, TOLD, ["TestRows.break_input() returns a list"]),
+        (OneText, LOST, ["TestRows.texts_for() returns a str", "a list of texts"]),
+        (SameTexts, LOST, ["TestRows.texts_for() gives 'one text' twice"]),
+        (Joining, LOST, ["TestRows.texts_of() returns a str"]),
+    ],
+)
+def test_a_suite_that_is_wrong_itself_is_named(site, base, check, words):
+    with suite(site, base=base) as one, pytest.raises(Nonconforming) as raised:
+        getattr(one, check)()
+    assert [word for word in words if word not in str(raised.value)] == [], str(raised.value)
+
+
+def test_a_forgetful_suite_is_told_once_and_first(site):
+    install(site)
+    results = {result.check: result for result in run(type("TestRows", (Forgetful,), {"component": "rows"}))}
+    failed = [check for check, result in results.items() if result.state == "failed"]
+    assert failed == ["test_defaults_compose"]
+    assert "TestRows.write() writes" in results["test_defaults_compose"].fact
