@@ -12,7 +12,7 @@ from lmgraft.component import Component, ComponentConfig
 from lmgraft.errors import UserError
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.evaluator import Score
-from lmgraft.seams.parallelism import ModelHandle
+from lmgraft.seams.parallelism import ModelHandle, Scored
 from lmgraft.seams.tokenizer import TextTokenizer
 from lmgraft.testing.common import PartSuite
 from lmgraft.testing.difference import difference
@@ -37,8 +37,10 @@ class KitData:
     def __init__(self, train: Sequence[Document], validation: Sequence[Document]) -> None:
         self._splits = {"train": train, "validation": validation}
         self.columns: set[str] = set()
+        self.splits: set[str] = set()
 
     def documents(self, split: str, columns: frozenset[str] = frozenset({"text"})) -> Iterator[Document]:
+        self.splits.add(split)
         self.columns |= columns
         for document in self._splits[split]:
             if all(getattr(document, name) is not None for name in columns):
@@ -216,7 +218,7 @@ class EvaluatorSuite(PartSuite):
         self._sound(scores)
 
     def test_needs_say_what_it_reads(self) -> None:
-        """`needs()` of its settings names every column it asks the data for"""
+        """`needs()` of its settings names every column it asks the data for, and no split that it leaves alone"""
         rows = self.documents()
         data = KitData(rows, rows)
         self.build().run(self._recorded(self._models()[0]), self._vocabulary(), data=data, limit=None)
@@ -228,6 +230,24 @@ class EvaluatorSuite(PartSuite):
             f"needs() of its config says {sorted(needs) or 'nothing'}",
             f'return frozenset({{"columns:{lacking}"}}) from needs(): a recipe without that column is then refused '
             "before a model is trained",
+        )
+        self.require(
+            "split:validation" not in needs or "validation" in data.splits,
+            f"{self.name} says that it needs held-out documents and reads none",
+            f"it asks the data for {', '.join(sorted(data.splits)) or 'no split'}",
+            'data.documents("validation", ...) are those that no model was trained on; or leave the need out',
+        )
+
+    def test_asks_in_batches(self) -> None:
+        """it puts many questions to the model in one call"""
+        handle, rows = _Calls(self._models()[0], self._vocabulary().vocab_size), self.documents()
+        self.build().run(handle, self._vocabulary(), data=KitData(rows, rows), limit=None)
+        sizes = handle.sizes
+        self.require(
+            len(sizes) < 2 or max(sizes) > 1,
+            f"{self.name} asks the model one question at a time",
+            f"it calls handle.score {len(sizes)} times with one request each, and each call costs passes of its own",
+            "collect requests and give handle.score a list of them, say 64, the number being an `execution` setting",
         )
 
     # --- inside -----------------------------------------------------------------------------------------------------
@@ -277,6 +297,18 @@ class EvaluatorSuite(PartSuite):
                 wrong,
                 'Score("accuracy", 0.5, unit="", higher_is_better=True, detail={"items": 24})',
             )
+
+
+class _Calls(Recorded):
+    """Keeps how many requests each call holds."""
+
+    def __init__(self, handle: ModelHandle, vocab_size: int) -> None:
+        super().__init__(handle, vocab_size)
+        self.sizes: list[int] = []
+
+    def score(self, requests: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Scored]:
+        self.sizes.append(len(requests))
+        return super().score(requests)
 
 
 def answers(component: Component[Any], config: ComponentConfig, rows: list[Document], vocabulary: Path) -> Any:

@@ -80,13 +80,19 @@ WRONG = [
     (LIMITED, LIMITED.replace('"v', 'columns=frozenset({"text", "id"}), split="v'), NEEDS, "the column id"),
     ("-logprob for logprob in", "-sum(scored.logprobs) / self.batch for _ in", "test_execution_settings", "batch=1"),
 ]
+BATCHES = "test_asks_in_batches"
+WRONG += [
+    (LIMITED, LIMITED.replace("validation", "train"), NEEDS, "held-out documents and reads none"),
+    ("in handle.score(questions[start : start + self.batch])",
+     "in [handle.score([one])[0] for one in questions[start : start + self.batch]]", BATCHES, "one question at a time"),
+]  # fmt: skip
 BEFORE = """
     @dataclass
     class Own(ComponentConfig):
         batch: int = execution(8)
 
         def needs(self):
-            return frozenset({"columns:text"})
+            return frozenset({"columns:text", "split:validation"})
 """
 
 
