@@ -22,7 +22,6 @@ from lmgraft import table
 from lmgraft.component import Component, ComponentConfig
 from lmgraft.errors import Fault, UserError
 from lmgraft.registry import build, registry
-from lmgraft.testing import _parallelism_inputs as inputs
 from lmgraft.testing import exam
 from lmgraft.testing.common import PartSuite
 from lmgraft.testing.composing import compose_part
@@ -96,7 +95,7 @@ class ParallelismBase(PartSuite):
     # --- launches ---------------------------------------------------------------------------------------------------
 
     @property
-    def setup(self) -> inputs.Setup:
+    def setup(self) -> exam.Setup:
         """The parts of the plan, taken through the registry."""
         chosen = {
             "architecture": (self.architecture, self.architecture_settings),
@@ -113,7 +112,7 @@ class ParallelismBase(PartSuite):
             config = compose_part(seam, name, settings, self.folder)
             parts[key] = (registry().get(seam, name).component, config)
         context: int = build(*parts["architecture"]).context()
-        return inputs.Setup(parts, self.vocab_size, min(32, context), self.asks)
+        return exam.Setup(parts, self.vocab_size, min(32, context), self.asks)
 
     def chosen_sizes(self) -> list[Size]:
         """The sizes that are compared."""

@@ -274,7 +274,7 @@ def _state(told: Told, folder: str) -> dict[str, torch.Tensor]:
     return load_file(path) if path.is_file() else {}
 
 
-def _asked(module: torch.nn.Module, setup: inputs.Setup) -> list[list[float]]:
+def _asked(module: torch.nn.Module, setup: exam.Setup) -> list[list[float]]:
     """As :func:`lmgraft.testing._parallelism_inputs.scored` asks an engine."""
     found: list[list[float]] = []
     rows = inputs.rows_of(setup, inputs.SCORED)[:3]
