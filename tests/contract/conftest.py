@@ -20,6 +20,10 @@ from broken_distributions import ALL, damage  # noqa: E402
 from command_place import Place  # noqa: E402
 
 
+# Strangers' packages hold tests of their own, which run where their wheels are installed.
+collect_ignore = ["strangers", "outside_plugin"]
+
+
 @pytest.fixture(scope="session")
 def outside_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh environment's interpreter. The plugin is built from its pyproject.toml and installed by pip there."""
