@@ -322,9 +322,9 @@ def test_what_is_wrong_is_named(wrong: str, check: str, words: list[str], site: 
     assert [word for word in words if word not in said] == [], said
 
 
-def test_a_missing_clip_is_no_matter_of_the_vocabulary(site: Any) -> None:
-    (found,) = results(site, "test_padded_vocabulary", wrong="never clips")
-    assert found.state == "passed", found
+def test_a_missing_clip_is_no_matter_of_vocabularies_and_checkpoints(site: Any) -> None:
+    failed = {one.check for one in results(site, "", wrong="never clips") if one.state == "failed"}
+    assert failed == {"test_clipping", "test_sizes_are_equal"}
 
 
 def test_what_does_not_fit_a_layout_is_left_out(site: Any) -> None:
