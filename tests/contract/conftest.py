@@ -19,7 +19,6 @@ if str(HERE) not in sys.path:
 from broken_distributions import ALL, damage  # noqa: E402
 from command_place import Place  # noqa: E402
 
-
 # Strangers' packages hold tests of their own, which run where their wheels are installed.
 collect_ignore = ["strangers", "outside_plugin"]
 

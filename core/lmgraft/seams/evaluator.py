@@ -8,7 +8,8 @@ Rules
 - Every rank of a layout calls ``run`` with the same arguments and asks the same questions in the same order; all get
   the same answers. Work that depends on a clock, a rank or unseeded chance would leave the ranks waiting.
 - Ask in batches: ``handle.score`` takes many requests at once and is much faster so.
-- Its config says in ``needs()`` which columns it reads (``"columns:text"``).
+- Its config says in ``needs()`` which columns it reads (``"columns:text"``), and ``"split:validation"`` where it reads
+  held-out documents: a recipe that holds nothing out is then refused before any work.
 """
 
 from __future__ import annotations
