@@ -19,6 +19,7 @@ class ArchitectureBase(PartSuite):
 
     seam = "architecture"
     vocab_size: ClassVar[int] = 97
+    """Entries of the vocabulary that models are built with; odd, so that nothing rests on its dividing."""
     length: ClassVar[int] = 24
     """Tokens of a sequence that is shown, or the context where that is shorter."""
     tolerance: ClassVar[float] = 1e-4

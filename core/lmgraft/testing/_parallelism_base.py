@@ -68,6 +68,7 @@ class ParallelismBase(PartSuite):
     sizes: ClassVar[Sequence[Size]] = ()
     """Settings to compare; by default those of the suite alone, and ``{"ranks": 2}`` where there is such a field."""
     architecture: ClassVar[str] = "llama"
+    """The model that is laid out: a part of this name, taken as a recipe takes it."""
     architecture_settings: ClassVar[Size] = {
         "layers": 2,
         "hidden": 32,
@@ -76,13 +77,19 @@ class ParallelismBase(PartSuite):
         "mlp": 48,
         "context": 32,
     }
+    """Its sizes; heads and layers divide among the ranks of every size."""
     learned: ClassVar[str] = "gpt2"
     """An architecture to whose answers absolute positions matter, for packed rows; empty: the layout takes none."""
     learned_settings: ClassVar[Size] = {"layers": 2, "hidden": 32, "heads": 4, "mlp": 48, "context": 32}
+    """Its sizes."""
     initializer: ClassVar[str] = "normal"
+    """Fills the weights, the same at every size."""
     initializer_settings: ClassVar[Size] = {"std": 0.08}
+    """Wide enough that layers differ and gradients are told from rounding."""
     objective: ClassVar[str] = "causal_lm"
+    """What the steps optimise."""
     optimizer: ClassVar[str] = "adamw"
+    """What takes the steps; one with state, so that a checkpoint has some to carry."""
     vocab_size: ClassVar[int] = 97
     """Odd, so that a layout that splits it has to pad it."""
     asks: ClassVar[frozenset[str]] = frozenset({"logprob", "logsumexp", "entropy", "vocab_mean", "greedy"})

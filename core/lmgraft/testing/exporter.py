@@ -27,6 +27,7 @@ class ExporterSuite(PartSuite):
 
     seam = "exporter"
     layers: ClassVar[int] = 4
+    """Layers of the model folder that the kit writes."""
 
     def write(self, folder: Path) -> None:
         """Writes the model that is exported."""

@@ -32,6 +32,7 @@ class TeacherSuite(PartSuite):
 
     seam = "teacher"
     endpoint: Endpoint | None = None
+    """The endpoint that the kit runs, once `serve()` has started it; closed after the check."""
 
     def teardown_method(self, method: Any = None) -> None:
         if self.endpoint is not None:
