@@ -131,11 +131,14 @@ class Registry:
             with contextlib.redirect_stdout(sys.stderr):
                 answers = hook()
                 # Asked for here, under guard: a hook may be a generator, or return what is no list.
-                components = [component for answer in answers for component in answer]
+                single = next((answer for answer in answers if isinstance(answer, Component)), None)
+                components = [] if single else [component for answer in answers for component in answer]
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too
             raise Refused("broken", f"its hook raised {brief(error, row.module)}", upgrade(row)) from error
+        if single is not None:
+            raise Refused("broken", "its hook returned a Component, not a list of them", "return [Component(...)]")
         if not answers:
             cause = f"{row.module} has no @hookimpl function lmgraft_{row.seam} that returns a list"
             raise Refused("broken", cause, f"define lmgraft_{row.seam}() in {row.module}, marked @hookimpl")
@@ -170,9 +173,18 @@ def build(component: Component[T], config: ComponentConfig) -> T:
 def _target(component: Component[Any]) -> Any:
     """The class behind a component's target."""
     module, _, attribute = component.target.partition(":")
-    remedy = "reinstall what it needs, or tell the author; lmgraft plugins why DISTRIBUTION tries it again"
+    owners = [row.distribution for row in table.rows() if row.name == component.name]
+    again = f"lmgraft plugins why {owners[0]} tries it again" if owners else "lmgraft plugins why tries it again"
+    remedy = f"reinstall what it needs, or tell the author; {again}"
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = vars(importlib.import_module(module))
+        if attribute not in found:
+            names = [name for name in found if not name.startswith("_")]
+            cause = f"{module} has no {attribute or 'name after the colon'}"
+            raise Refused("broken", cause, table.close(attribute, names) or f"mend the target of {component.name}")
+        return found[attribute]
+    except Refused:
+        raise
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # an implementation may raise anything at import, as a light module may

@@ -16,7 +16,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from lmgraft import table, untrusted
+from lmgraft import paths, table, untrusted
 from lmgraft.errors import Problem, UserError
 from lmgraft.version import DOORS, SEAMS, installed
 
@@ -69,6 +69,10 @@ def plugin(seam: str, name: str, into: Path, *, force: bool = False) -> Written:
         f"tests/test_{part}.py": _render(own / "test_part.py.j2", values),
     }
     folder = into / words["distribution"]
+    others = [other for other in (*SEAMS, *DOORS) if other != seam and (folder / package / f"{other}.py").exists()]
+    if others:  # its files would stay, and ship in the wheel
+        cause = f"it holds a {others[0]}, whose files would stay beside the {seam}'s"
+        raise UserError(Problem(f"{folder} is there already", cause, f"another name, or remove {folder}"))
     steps = [f"cd {folder}", "pip install -e '.[test]'", "pytest", f"lmgraft plugins check {words['distribution']}"]
     return Written(folder, _write(folder, contents, force=force), (*steps, *filter(None, [values["use"]])))
 
@@ -76,6 +80,10 @@ def plugin(seam: str, name: str, into: Path, *, force: bool = False) -> Written:
 def recipe_package(name: str, into: Path, *, force: bool = False) -> Written:
     """A pip package that ships a recipe, in ``into``/DISTRIBUTION."""
     words = _words(name, "recipe", "lmgraft new recipe my_model --package", force=force)
+    if words["name"] in paths.recipe_files():
+        cause = f"{paths.recipe_files()[words['name']][1]} ships it, and a name must mean one thing"
+        remedy = f"another name, such as my_{words['name']}"
+        raise UserError(Problem(f"there is a recipe named {words['name']} already", cause, remedy))
     values = {**words, "seam": "recipes", "use": f"lmgraft run {words['name']} data.path=FOLDER_OR_FILES"}
     own = _templates() / "recipe_package"
     values["about"] = _render(own / "about.md.j2", values).strip()
@@ -123,7 +131,7 @@ def _words(given: str, seam: str, example: str, *, force: bool) -> dict[str, str
         cause = "a part's name is its package's too: lower-case letters, digits and single _, a letter first"
         raise UserError(Problem(f"the name {given!r} is refused", cause, example))
     if keyword.iskeyword(name) or name in sys.stdlib_module_names or name in ("lmgraft", "tests", "hydra_plugins"):
-        cause = "Python, or this framework, has a module of that name, and the package would hide it"
+        cause = "Python, or this framework, has a word or a module of that name, and the package would hide it"
         raise UserError(Problem(f"the name {given!r} is refused", cause, f"another one, such as my_{name}"))
     if not untrusted.is_group_path(name):
         cause = "Hydra acts on _global_, _group_, _here_ and _name_ wherever they stand"
@@ -198,10 +206,14 @@ def _recipe(name: str, *, file: bool) -> str:
 
 
 def _write(folder: Path, contents: dict[str, str], *, force: bool) -> tuple[Path, ...]:
-    if folder.exists() and any(folder.iterdir()) and not force:
+    if folder.is_dir() and any(folder.iterdir()) and not force:
         cause = "it is not empty, and nothing in it is written over"
         raise UserError(Problem(f"{folder} is there already", cause, "another name, --into FOLDER, or --force"))
-    for place, text in contents.items():
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).write_text(text, encoding="utf-8")
+    try:
+        for place, text in contents.items():
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / place).write_text(text, encoding="utf-8")
+    except OSError as error:
+        cause = f"{error.strerror}: {error.filename}"
+        raise UserError(Problem(f"{folder} cannot be written", cause, "--into a folder of yours")) from error
     return tuple(folder / place for place in contents)

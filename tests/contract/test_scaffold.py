@@ -129,3 +129,16 @@ def test_nothing_is_written_over(tmp_path):
     assert (tmp_path / "my-source" / "README.md").read_text() == "mine"
     lmgraft("new", "plugin", "data_source", "my_source", "--force", cwd=tmp_path)
     assert (tmp_path / "my-source" / "README.md").read_text() != "mine"
+
+
+def test_a_folder_that_cannot_be_used_is_told(tmp_path):
+    (tmp_path / "afile").write_text("")
+    said = lmgraft("new", "plugin", "filter", "my_filter", "--into", "afile", cwd=tmp_path, code=2).stderr
+    assert "cannot be written" in said
+    scaffold.plugin("filter", "my_part", tmp_path)
+    other = lmgraft("new", "plugin", "schedule", "my_part", "--force", cwd=tmp_path, code=2).stderr
+    assert "it holds a filter" in other
+    assert (
+        "there is a recipe named quickstart"
+        in lmgraft("new", "recipe", "quickstart", "--package", cwd=tmp_path, code=2).stderr
+    )

@@ -72,12 +72,32 @@ def _rows(distribution: str, part: str | None) -> list[Row]:
 
 
 def brings_nothing(distribution: str) -> UserError:
-    """What to say of a name that is no distribution with parts; a part's own name is told the distribution."""
-    names = sorted({row.distribution for row in table.listed()})
+    """What to say of a name that brings no part: a part's own name, recipes alone, no group of ours, not installed."""
+    from importlib import metadata
+
+    fact, names = (
+        f"{distribution or 'an empty name'} brings no part",
+        sorted({row.distribution for row in table.listed()}),
+    )
     owners = sorted({row.distribution for row in table.rows() if row.name == distribution})
-    cause = f"it is a part of {owners[0]}" if owners else f"distributions with parts: {', '.join(names)}"
-    remedy = table.close(distribution, names) or f"pip install {distribution}, and name the distribution, not a file"
-    return UserError(Problem(f"{distribution} brings no part", cause, owners[0] if owners else remedy))
+    one = distributions.named(distribution)
+    if owners:
+        return UserError(
+            Problem(fact, f"it is a part of {owners[0]}", f"lmgraft plugins check {owners[0]} --part {distribution}")
+        )
+    if one is not None and one.values("recipes"):
+        return UserError(Problem(fact, "it ships recipes alone", f"lmgraft plugins check {one.name}; lmgraft recipes"))
+    try:
+        installed = bool(distribution) and metadata.distribution(distribution)
+    except (metadata.PackageNotFoundError, ValueError):
+        installed = False
+    if installed:
+        cause = "it is installed, and names no module in a group lmgraft.SEAM of its entry points"
+        remedy = '[project.entry-points."lmgraft.SEAM"] in its pyproject.toml, and install it again'
+        return UserError(Problem(fact, cause, remedy))
+    cause = f"it is not installed; distributions with parts: {', '.join(names)}"
+    remedy = table.close(distribution, names) or "pip install it, and name the distribution, not a file or a folder"
+    return UserError(Problem(fact, cause, remedy))
 
 
 def _results(

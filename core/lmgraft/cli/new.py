@@ -53,9 +53,7 @@ def plugin(seam: str, name: str, into: Path, force: bool) -> int:
 @new.command("recipe", epilog="\b\nExamples:\n  lmgraft new recipe my_model\n  lmgraft new recipe my_model --package")
 @click.argument("name")
 @click.option("--package", is_flag=True, help="Write a pip package that ships the recipe.")
-@click.option(
-    "--into", type=click.Path(path_type=Path), default=Path(), help="With --package: the folder that gets it."
-)
+@click.option("--into", type=click.Path(path_type=Path), default=Path(), help="The folder that gets it.")
 @click.option("--force", is_flag=True, help="Write over an existing file.")
 def recipe(name: str, package: bool, into: Path, force: bool) -> int:
     """Writes NAME.yaml, a complete small recipe with every part named and commented."""

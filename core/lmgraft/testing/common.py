@@ -16,6 +16,7 @@ from lmgraft.testing import fresh
 from lmgraft.testing.composing import NODE, compose_part
 from lmgraft.testing.difference import difference
 from lmgraft.testing.outcome import NotApplicable
+from lmgraft.testing.protocols import hold_to_protocol
 from lmgraft.testing.suite import Suite, disturb_random_numbers
 from lmgraft.testing.watching import stray_writes
 
@@ -52,8 +53,14 @@ class PartSuite(Suite):
             not found.heavy,
             f"the light module {module} imports {', '.join(found.heavy)}",
             "listing, completion and every recipe that names the part wait for it",
-            f"import {found.heavy[0] if found.heavy else ''} in the implementation, {self.installed.component.target}; "
+            f"import {' and '.join(found.heavy)} in the implementation, {self.installed.component.target}; "
             "under `if TYPE_CHECKING` where only annotations need it",
+        )
+        self.require(
+            not found.printed,
+            f"the light module {module} prints {found.printed[:60]!r} as it is imported",
+            "what a command prints is its result, and others read it",
+            f"take the print out of {module}",
         )
         self.require(
             found.seconds <= fresh.BUDGET,
@@ -109,7 +116,8 @@ class PartSuite(Suite):
                 compose_part(self.seam, self.component, {**self.settings, **self.prepare()}, self.folder, variant)
             except UserError as error:
                 first = error.problems[0]
-                self.require(False, f"the variant {inside}/{variant}.yaml does not compose", first.fact, first.cause)
+                fact = f"the variant {inside}/{variant}.yaml does not compose"
+                self.require(False, fact, f"{first.fact}: {first.cause}", first.remedy)
 
     # --- settings ---------------------------------------------------------------------------------------------------
 
@@ -157,6 +165,10 @@ class PartSuite(Suite):
                 False, f"the settings of {self.name} do not pickle", f"{type(error).__name__}: {error}", remedy
             )
         self.require(back == config, f"the settings of {self.name} change when pickled", f"{config} and {back}", remedy)
+
+    def test_follows_the_protocol(self) -> None:
+        """the part has its seam's methods, and they take what core gives them"""
+        hold_to_protocol(self.seam, self.build(), self.name)
 
     # --- being built ------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -39,16 +39,32 @@ def compose_part(seam: str, name: str, settings: Mapping[str, Any], folder: Path
     if problems:
         raise UserError(problems)
     node = cfg[NODE][name] if many else cfg[NODE]
-    config = _typed(node, f"{seam} {name}")
-    problems = [_problem(item, name) for item in config.check()]
+    config = _typed(node, seam, choice)
+    beside = [str(key) for key in cfg[NODE] if key != name] if many else []
+    if beside:
+        cause = f"parts of {seam} stand under their own name, and {', '.join(beside)} stands beside it"
+        raise UserError(Problem(f"{choice} cannot be composed", cause, f"{name}: {{{beside[0]}: VALUE}}"))
+    problems = [_problem(item, name) for item in _checked(config)]
     if problems:
         raise UserError(problems)
     return config
 
 
-def _typed(node: DictConfig, part: str) -> ComponentConfig:
-    kind = nodes.class_of(node)
-    assert kind is not None
+def _checked(config: ComponentConfig) -> list[Problem | str]:
+    found: Any = config.check()
+    if not isinstance(found, Iterable):
+        fact = f"{type(config).__name__}.check() returns {found!r}"
+        cause = "it yields every problem of the values, or nothing"
+        raise UserError(Problem(fact, cause, "write `yield` before each problem instead of `return`"))
+    return list(found)
+
+
+def _typed(node: DictConfig, seam: str, choice: str) -> ComponentConfig:
+    kind, part = nodes.class_of(node), f"{seam} {choice}"
+    if kind is None:
+        name = choice.partition("/")[0]
+        cause = "it holds values and chooses no part"
+        raise UserError(Problem(f"{part} is no variant", cause, f"defaults: [/{seam}/{name}@_here_, _self_]"))
     unset = sorted(key.rpartition(f"{NODE}.")[2] for key in OmegaConf.missing_keys(node))
     if unset:
         cause = f"{', '.join(unset)} {'has' if len(unset) == 1 else 'have'} no default"

@@ -71,7 +71,7 @@ class FilterSuite(PartSuite):
         verdicts = part.judge(shown)
         self.require(
             isinstance(verdicts, list) and len(verdicts) == len(shown),
-            f"{self.name} gave {len(verdicts)} verdicts for {len(shown)} documents",
+            f"{self.name} gave {_counted(verdicts)} for {len(shown)} documents",
             "core matches verdicts to documents by their place",
             "return a list with one verdict for each document of the batch, KEEP for those that stay",
         )
@@ -196,6 +196,10 @@ class FilterSuite(PartSuite):
                 "sort and join the spans, and count in characters of the text as it came",
             )
             end = stop
+
+
+def _counted(verdicts: Any) -> str:
+    return f"{len(verdicts)} verdicts" if isinstance(verdicts, list) else f"a {type(verdicts).__name__}"
 
 
 def _deed(verdict: Verdict) -> str:

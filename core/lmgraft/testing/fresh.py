@@ -33,14 +33,15 @@ BUDGET = 0.2
 ATTEMPTS = 3
 
 _CODE = """
-import json, sys, time
+import contextlib, io, json, sys, time
 import lmgraft.component, lmgraft.hookspecs, lmgraft.errors
 before = set(sys.modules)
 start = time.process_time()
-__import__(sys.argv[1])
+with contextlib.redirect_stdout(io.StringIO()) as printed:
+    __import__(sys.argv[1])
 seconds = time.process_time() - start
 new = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
-print("\\n" + json.dumps({"seconds": seconds, "new": new}))
+print("\\n" + json.dumps({"seconds": seconds, "new": new, "printed": printed.getvalue()}))
 """
 
 
@@ -50,6 +51,8 @@ class Import:
     """Processor time, the least of a few attempts where the first was over budget."""
     heavy: list[str]
     """Packages of :data:`HEAVY` that came along."""
+    printed: str
+    """What it printed meanwhile."""
     others: list[str]
     """Other top-level packages that came along."""
 
@@ -57,20 +60,22 @@ class Import:
 def light_import(module: str) -> Import:
     """Imports ``module`` in a fresh process. Raises RuntimeError with the last line of its error where that fails."""
     own = module.partition(".")[0]
-    best = float("inf")
+    best, printed = float("inf"), ""
     new: list[str] = []
     for _ in range(ATTEMPTS):
-        seconds, new = _once(module)
+        seconds, new, printed = _once(module)
         best = min(best, seconds)
         if best <= BUDGET:
             break
-    return Import(best, sorted(HEAVY & set(new)), [name for name in new if name not in (own, "lmgraft")])
+    return Import(
+        best, sorted(HEAVY & set(new)), printed.strip(), [name for name in new if name not in (own, "lmgraft")]
+    )
 
 
-def _once(module: str) -> tuple[float, list[str]]:
+def _once(module: str) -> tuple[float, list[str], str]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", _CODE, module], env=env, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
     found = json.loads(done.stdout.strip().splitlines()[-1])  # the module may have printed something before
-    return float(found["seconds"]), list(found["new"])
+    return float(found["seconds"]), list(found["new"]), str(found["printed"])

@@ -22,6 +22,7 @@ __all__ = ["GATES", "Result", "checks_of", "recipes_of", "run", "suites_for", "s
 GATES = {
     "test_entry_point": "the part cannot be loaded",
     "test_defaults_compose": "its settings cannot be composed",
+    "test_follows_the_protocol": "it lacks what its seam's protocol has",
 }
 
 
@@ -63,9 +64,14 @@ def suites_of(distribution: str) -> list[type[Suite]]:
         found += [
             item
             for item in content.values()
-            if inspect.isclass(item) and issubclass(item, Suite) and item.component and item.__module__ == module
+            if inspect.isclass(item) and issubclass(item, Suite) and item.__module__ == module and _is_meant(item)
         ]
     return found
+
+
+def _is_meant(suite: type[Suite]) -> bool:
+    """A base for others needs no component; what is named as pytest collects it does, and fails without."""
+    return bool(suite.component) or suite.__name__.startswith("Test")
 
 
 def suites_for(row: Row, own: Sequence[type[Suite]]) -> list[type[Suite]]:
@@ -130,7 +136,9 @@ def _one(suite: type[Suite], name: str) -> Result:
         state, problem = "failed", error.problem
     except UserError as error:
         state, problem = "failed", error.problems[0]
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a part may end the process (SystemExit), and the others are still to be checked
         state, problem = "failed", _raised(suite, name, error)
     seconds = time.perf_counter() - start
     return Result(
@@ -138,7 +146,7 @@ def _one(suite: type[Suite], name: str) -> Result:
     )
 
 
-def _raised(suite: type[Suite], check: str, error: Exception) -> Problem:
+def _raised(suite: type[Suite], check: str, error: BaseException) -> Problem:
     """What a part raised in the middle of a check, with the line of its own code."""
     frames = traceback.extract_tb(error.__traceback__)
     rows = table.select(suite.seam, suite.component)

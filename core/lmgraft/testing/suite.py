@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import random
 import shutil
 import sys
@@ -48,10 +50,25 @@ class Suite:
     def setup_method(self, method: Any = None) -> None:
         if not self.component:
             name = type(self).__name__
-            raise Nonconforming(
-                f"{name} names no part", "its attribute `component` is empty", f'component = "NAME" in {name}'
-            )
+            remedy = f'component = "NAME" in {name}, spelt so'
+            raise Nonconforming(f"{name} names no part", "its attribute `component` is empty", remedy)
+        misspelt = self._misspelt()
+        if misspelt:
+            name, meant = misspelt
+            kind = type(self).__name__
+            raise Nonconforming(f"{kind}.{name} means nothing", "no suite has it", f"did you mean {meant}?")
         self.folder = Path(tempfile.mkdtemp(prefix="lmgraft-check-")).resolve()
+
+    def _misspelt(self) -> tuple[str, str] | None:
+        """A class attribute of the author's that is nearly, and not quite, one of the kit's."""
+        kit = [kind for kind in type(self).__mro__ if kind.__module__.startswith("lmgraft.testing.")]
+        known = {name for kind in kit for name in (*vars(kind), *inspect.get_annotations(kind))}
+        for kind in type(self).__mro__[: -len(kit) - 1]:
+            for name in vars(kind):
+                close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+                if not name.startswith(("_", "test_")) and name not in known and close:
+                    return name, close[0]
+        return None
 
     def teardown_method(self, method: Any = None) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -85,7 +102,7 @@ class Suite:
                 f"there is no {self.seam} named {self.component!r} in this environment",
                 f"installed: {', '.join(names) or 'none'}",
                 f'name it in [project.entry-points."lmgraft.{self.seam}"] of pyproject.toml and install the package '
-                "again: entry points are written at install time",
+                f"again (entry points are written at install time), or mend `component` in {type(self).__name__}",
             )
         return rows[0]
 

@@ -36,7 +36,8 @@ def test_what_is_not_there_is_said(cli: WarmCli, tmp_path: Path) -> None:
     missing = cli([*check, "lmgraft", "--part", "length", "--only", "nothing"], tmp_path).problem()
     assert "no check of lmgraft has 'nothing' in its name" in missing
     # A library that brings neither parts nor recipes.
-    assert "pluggy brings no part" in cli([*check, "pluggy"], tmp_path).problem()
+    assert "it is installed, and names no module" in cli([*check, "pluggy"], tmp_path).problem()
+    assert "it is not installed" in cli([*check, ""], tmp_path).problem()
     assert "it is a part of lmgraft" in cli([*check, "length"], tmp_path).problem()
 
 
