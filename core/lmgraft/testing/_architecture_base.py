@@ -46,7 +46,10 @@ class ArchitectureBase(PartSuite):
         return modules.filled(part, self.vocab_size, self.name, self.draw)
 
     def _length(self, part: Architecture) -> int:
-        length = min(self.length, part.context())
+        context = part.context()
+        fact = f"{self.name}: context() is {context!r}"
+        self.require(isinstance(context, int), fact, "it is the longest sequence, in tokens", "return a whole number")
+        length = min(self.length, context)
         remedy = "give the suite settings with a longer context"
         self.require(length >= 4, f"{self.name} takes {length} tokens", "the checks need four", remedy)
         return length

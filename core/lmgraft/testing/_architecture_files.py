@@ -143,6 +143,8 @@ class ArchitectureFiles(ArchitectureBase):
             back = json.loads(json.dumps(config))
         except (TypeError, ValueError) as error:
             self.require(False, f"hub_config() of {self.name} is no JSON", str(error), remedy)
+        fact = f"hub_config() of {self.name} gives {str(config)[:60]}"
+        self.require(isinstance(config, Mapping), fact, "config.json is a JSON object", remedy)
         self.require(back == config, f"hub_config() of {self.name} changes in JSON", difference(config, back), remedy)
         wrong = [key for key in ("model_type", "architectures", "vocab_size") if not config.get(key)]
         fact = f"hub_config() of {self.name} has no {', '.join(wrong)}"

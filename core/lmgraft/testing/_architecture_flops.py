@@ -70,7 +70,7 @@ class ArchitectureFlops(ArchitectureBase):
         lengths = (1, 16, 64, max(64, part.context()))
         found = [part.flops(length, self.vocab_size) for length in lengths]
         bare = part.flops(64)
-        finite = all(math.isfinite(one) and one > 0 for one in (*found, bare))
+        finite = all(isinstance(one, int | float) and math.isfinite(one) and one > 0 for one in (*found, bare))
         self.require(finite, f"{self.name}: flops() gives {found}", "they are positive numbers", _REMEDY)
         cause = f"at the lengths {', '.join(map(str, lengths))} they are {', '.join(f'{one:.4g}' for one in found)}"
         self.require(found == sorted(found), f"{self.name}: flops() falls with the length", cause, _REMEDY)

@@ -39,16 +39,23 @@ class ArchitectureSettings(ArchitectureBase):
         remedy = 'return None unless config.get("model_type") is yours'
         self.require(other is None, fact, f"of {{'model_type': 'of_nobody'}} it made {other}", remedy)
         (self.folder / checkpoint.CONFIG).write_text(json.dumps(written), encoding="utf-8")
-        found = architecture_for(self.folder)
+        found, model_type = architecture_for(self.folder), written.get("model_type")
         self.require(
             found.hub_config(self.vocab_size) == written,
             f"{self.name}: lmgraft finds another architecture for its config.json",
-            f"{type(found).__module__}.{type(found).__qualname__} claims model_type {written['model_type']!r}",
+            f"{type(found).__module__}.{type(found).__qualname__} claims model_type {model_type!r}",
             f"take a model_type of your own, such as {self.component!r}",
         )
 
     def _written(self, config: ComponentConfig) -> Any:
-        return json.loads(json.dumps(build(self.installed.component, config).hub_config(self.vocab_size)))
+        found = build(self.installed.component, config).hub_config(self.vocab_size)
+        remedy = "hub_config returns a mapping of text, numbers, true and false, None, lists and objects"
+        fact = f"hub_config() of {self.name} gives {str(found)[:60]}"
+        self.require(isinstance(found, Mapping), fact, "config.json is a JSON object", remedy)
+        try:
+            return json.loads(json.dumps(found))
+        except (TypeError, ValueError) as error:
+            self.require(False, f"hub_config() of {self.name} is no JSON", str(error), remedy)
 
     def _read_back(self, config: ComponentConfig, written: Any, words: str) -> None:
         kind: Any = self.installed.component.config

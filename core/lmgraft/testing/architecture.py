@@ -97,6 +97,40 @@ class ArchitectureSuite(ArchitectureFiles, ArchitectureFlops, ArchitectureSettin
 
     # --- who sees whom ----------------------------------------------------------------------------------------------
 
+    def test_rows_are_apart(self) -> None:
+        """rows of one batch do not see one another, nor one another's segments and positions"""
+        part = self.build()
+        module, length = self.module(part), self._length(part)
+        ids, targets = self._shown(part, 3)
+        # Row i is one document or two: what is taken from the first row for all of them is wrong in the others.
+        second = torch.arange(length) >= torch.tensor([length, length // 2, length // 3])[:, None]
+        positions = torch.arange(length) - second * torch.tensor([0, length // 2, length // 3])[:, None]
+        for words, given in (("", {}), (" packed", {"segments": second.long(), "positions": positions})):
+            self._rows_apart(module, ids, targets, given, words)
+
+    def _rows_apart(
+        self, module: nn.Module, ids: torch.Tensor, targets: torch.Tensor, given: Tensors, words: str
+    ) -> None:
+        groups = [(self._asks(module), "position")]
+        if "next_logits" in modules.answered(module):
+            groups.append((["next_logits"], "token"))
+        for asks, where in groups:
+            together = modules.answers(module, ids, targets, asks, **given)
+            for row in range(len(ids)):
+                at = slice(row, row + 1)
+                own = {name: one[at] for name, one in given.items()}
+                alone = modules.answers(module, ids[at], targets[at], asks, **own)
+                here = {ask: one[at] for ask, one in together.items()}
+                wrong = modules.unlike(here, alone, self.tolerance, where)
+                self.require(
+                    not wrong,
+                    f"{self.name} mixes the rows of a batch: row {row} of {len(ids)}{words} answers otherwise alone",
+                    f"{wrong}, which it gives alone".replace("at row 0", f"at row {row}"),
+                    "dimension 0 is the batch, and each row of it a sequence of its own: let no mean, norm, roll, "
+                    "cumsum or softmax run over dimension 0 (take 1 or -1), and use each row's own `positions` and "
+                    "`segments`, not those of row 0",
+                )
+
     def test_causality(self) -> None:
         """what comes out at a position depends on no later token"""
         part = self.build()
@@ -203,7 +237,7 @@ class ArchitectureSuite(ArchitectureFiles, ArchitectureFlops, ArchitectureSettin
         self.require(
             bool(slope.isfinite().all()) and slope.dtype == torch.float32,
             f"{self.name}{words}: the gradient of {name} is not finite, or not float32",
-            f"it is {slope.dtype}, with a largest entry of {float(slope.abs().max()):.3g}",
+            f"it is {slope.dtype}, with a largest entry of {max(slope.abs().flatten().tolist(), default=0.0):.3g}",
             "keep weights float32 and sums (norms, softmax) in float32",
         )
         # A bias may cancel out: softmax does not see a key's.

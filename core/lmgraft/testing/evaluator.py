@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from lmgraft.seams.data_source import Document
 from lmgraft.seams.evaluator import Score
 from lmgraft.seams.parallelism import ModelHandle, Scored
 from lmgraft.seams.tokenizer import TextTokenizer
+from lmgraft.testing._scores import counts, levelled, plain, unread, unsound
 from lmgraft.testing.common import PartSuite
 from lmgraft.testing.difference import difference
 from lmgraft.testing.elsewhere import Failed, elsewhere
@@ -24,11 +24,13 @@ from lmgraft.testing.suite import disturb_random_numbers
 
 __all__ = ["EvaluatorSuite", "KitData"]
 
+Splits = tuple[Sequence[Document], Sequence[Document]]
+
 #: Long enough for every document of the kit.
 _CONTEXT = 4096
 _SHORT = (4, 16, 64)
-#: Sums in another order.
-_ROUNDING = 1e-9
+_REMEDY = 'Score("accuracy", 0.5, unit="", higher_is_better=True, detail={"items": 24})'
+_HELD_OUT = "split:validation"
 
 
 class KitData:
@@ -67,16 +69,22 @@ class EvaluatorSuite(PartSuite):
         """The held-out documents."""
         return documents(columns_of(self.compose().needs()), self.count)
 
+    def train_documents(self) -> list[Document]:
+        """Those of the split ``"train"``: others where the settings need held-out ones, and the same where they do not,
+        since nothing then says which of the two splits is scored."""
+        needs = self.compose().needs()
+        return documents(columns_of(needs), self.count, seed=1) if _HELD_OUT in needs else self.documents()
+
     def tokenizer(self) -> TextTokenizer:
         """What it encodes with."""
         return byte_tokenizer(self.folder / "tokenizer")
 
     def behaviour(self, part: Any) -> Any:
-        return [_plain(self._run(part, model)) for model in self._models()]
+        return [plain(self._run(part, model)) for model in self._models()]
 
     def differing(self, first: Any, second: Any) -> str:
         """Equal but for the rounding of sums."""
-        return difference(first, _levelled(first, second))
+        return difference(first, levelled(first, second))
 
     # --- checks -----------------------------------------------------------------------------------------------------
 
@@ -86,7 +94,8 @@ class EvaluatorSuite(PartSuite):
         first = self._all(part)
         disturb_random_numbers(11)
         again = {"a second time": self._all(part), "as another build": self._all(self.build())}
-        sent = (self.installed.component, self.compose(), self.documents(), self.folder / "tokenizer")
+        rows = self.train_documents(), self.documents()
+        sent = (self.installed.component, self.compose(), rows, self.folder / "tokenizer")
         try:
             again["in another process"] = elsewhere("lmgraft.testing.evaluator:answers", *sent)
         except Failed as error:
@@ -162,8 +171,8 @@ class EvaluatorSuite(PartSuite):
         everything, whole = self._questions(part, model, None)
         many, _ = self._questions(part, model, 10**9)
         self.require_equal(
-            _plain(everything),
-            _plain(many),
+            plain(everything),
+            plain(many),
             f"{self.name} gives other scores under a limit beyond all items than under none",
             "take islice(items, limit), which takes all for None",
         )
@@ -177,7 +186,7 @@ class EvaluatorSuite(PartSuite):
             )
             for score in scores:
                 self.require(
-                    score.reference or any(1 <= number <= limit for number in _counts(score)),
+                    score.reference or any(1 <= number <= limit for number in counts(score)),
                     f"the score {score.name} of {self.name} does not say that it rests on {limit} items",
                     f"limit was {limit}, and its detail holds {dict(score.detail)}",
                     'put the number of items that were counted into detail: {"documents": count}',
@@ -219,8 +228,7 @@ class EvaluatorSuite(PartSuite):
 
     def test_needs_say_what_it_reads(self) -> None:
         """`needs()` of its settings names every column it asks the data for, and no split that it leaves alone"""
-        rows = self.documents()
-        data = KitData(rows, rows)
+        data = self._data()
         self.build().run(self._recorded(self._models()[0]), self._vocabulary(), data=data, limit=None)
         needs = self.compose().needs()
         lacking = next((name for name in sorted(data.columns) if f"columns:{name}" not in needs), "")
@@ -232,16 +240,35 @@ class EvaluatorSuite(PartSuite):
             "before a model is trained",
         )
         self.require(
-            "split:validation" not in needs or "validation" in data.splits,
+            _HELD_OUT not in needs or "validation" in data.splits,
             f"{self.name} says that it needs held-out documents and reads none",
             f"it asks the data for {', '.join(sorted(data.splits)) or 'no split'}",
             'data.documents("validation", ...) are those that no model was trained on; or leave the need out',
         )
 
+    def test_scores_no_training_documents(self) -> None:
+        """where its settings need `split:validation`, what a model is to predict is no document of `train`"""
+        needs, rows, found = self.compose().needs(), self.documents(), []
+        if _HELD_OUT not in needs:
+            raise NotApplicable(f"needs() of its settings does not name {_HELD_OUT}")
+        for seed in (1, 2):  # examples from `train` may stand in a prefix
+            handle = self._recorded(self._models()[0])
+            data = KitData(documents(columns_of(needs), self.count, seed), rows)
+            self.build().run(handle, self._vocabulary(), data=data, limit=None)
+            found.append([answer for _, answer in handle.asked])
+        self.require(
+            found[0] == found[1],
+            f"{self.name} scores documents that models were trained on",
+            "it says that it needs held-out documents, and with other documents in train, and the same held out, "
+            "it asks for the probability of other ids",
+            'score data.documents("validation", ...); or, where a setting says that train is scored, leave '
+            f"{_HELD_OUT} out of needs() with that setting",
+        )
+
     def test_asks_in_batches(self) -> None:
         """it puts many questions to the model in one call"""
-        handle, rows = _Calls(self._models()[0], self._vocabulary().vocab_size), self.documents()
-        self.build().run(handle, self._vocabulary(), data=KitData(rows, rows), limit=None)
+        handle = _Calls(self._models()[0], self._vocabulary().vocab_size)
+        self.build().run(handle, self._vocabulary(), data=self._data(), limit=None)
         sizes = handle.sizes
         self.require(
             len(sizes) < 2 or max(sizes) > 1,
@@ -268,20 +295,32 @@ class EvaluatorSuite(PartSuite):
         return self._questions(part, model, None)[0]
 
     def _questions(self, part: Any, model: ModelHandle, limit: int | None) -> tuple[list[Score], list[Any]]:
-        handle, rows = self._recorded(model), self.documents()
-        scores: list[Score] = part.run(handle, self._vocabulary(), data=KitData(rows, rows), limit=limit)
+        handle = self._recorded(model)
+        scores: list[Score] = part.run(handle, self._vocabulary(), data=self._data(), limit=limit)
+        self._listed(scores)
         return scores, handle.asked
 
-    def _all(self, part: Any) -> list[dict[str, Any]]:
-        return _answers(part, self.documents(), self._vocabulary())
+    def _data(self) -> KitData:
+        return KitData(self.train_documents(), self.documents())
 
-    def _sound(self, scores: Sequence[Score]) -> None:
+    def _all(self, part: Any) -> list[dict[str, Any]]:
+        found = [self._questions(part, model, None) for model in self._models()]
+        return [{"scores": plain(scores), "asked": asked} for scores, asked in found]
+
+    def _listed(self, scores: Any) -> None:
+        """What every other check reads: a list of scores, each with a number and a mapping."""
         self.require(
             isinstance(scores, list) and bool(scores) and all(isinstance(score, Score) for score in scores),
             f"{self.name} gives no scores",
             f"run returned {str(scores)[:60]}",
             "return a list of lmgraft.seams.evaluator.Score, or raise UserError where there is nothing to ask",
         )
+        for score in scores:
+            wrong = unread(score)
+            self.require(not wrong, f"the score {score.name} of {self.name} cannot be kept", wrong, _REMEDY)
+
+    def _sound(self, scores: Sequence[Score]) -> None:
+        self._listed(scores)
         names = [score.name for score in scores]
         self.require(
             all(names) and len(set(names)) == len(names),
@@ -290,13 +329,8 @@ class EvaluatorSuite(PartSuite):
             "a score is found by its name in tables, reports and sweeps",
         )
         for score in scores:
-            wrong = _unsound(score)
-            self.require(
-                not wrong,
-                f"the score {score.name} of {self.name} cannot be kept",
-                wrong,
-                'Score("accuracy", 0.5, unit="", higher_is_better=True, detail={"items": 24})',
-            )
+            wrong = unsound(score)
+            self.require(not wrong, f"the score {score.name} of {self.name} cannot be kept", wrong, _REMEDY)
 
 
 class _Calls(Recorded):
@@ -311,63 +345,18 @@ class _Calls(Recorded):
         return super().score(requests)
 
 
-def answers(component: Component[Any], config: ComponentConfig, rows: list[Document], vocabulary: Path) -> Any:
+def answers(component: Component[Any], config: ComponentConfig, rows: Splits, vocabulary: Path) -> Any:
     """What an evaluator does in a process of its own: its scores and its questions, for each model."""
     from lmgraft.artifacts import tokenizer
     from lmgraft.registry import build
 
-    return _answers(build(component, config), rows, tokenizer.load(vocabulary))
-
-
-def _answers(part: Any, rows: list[Document], tokenizer: TextTokenizer) -> list[dict[str, Any]]:
-    found = []
-    for model in _models(tokenizer.vocab_size):
-        handle = Recorded(model, tokenizer.vocab_size)
-        scores = part.run(handle, tokenizer, data=KitData(rows, rows), limit=None)
-        found.append({"scores": _plain(scores), "asked": handle.asked})
+    part, loaded, found = build(component, config), tokenizer.load(vocabulary), []
+    for model in _models(loaded.vocab_size):
+        handle = Recorded(model, loaded.vocab_size)
+        scores = part.run(handle, loaded, data=KitData(*rows), limit=None)
+        found.append({"scores": plain(scores), "asked": handle.asked})
     return found
 
 
 def _models(size: int) -> list[ModelHandle]:
     return [UniformHandle(size, _CONTEXT), *(HashHandle(size, _CONTEXT, seed=seed) for seed in (0, 1))]
-
-
-def _plain(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": score.name, "value": score.value, "unit": score.unit, "higher_is_better": score.higher_is_better,
-            "reference": score.reference, "detail": dict(score.detail),
-        }
-        for score in scores
-    ]  # fmt: skip
-
-
-def _unsound(score: Any) -> str:
-    if not isinstance(score.value, float | int) or not math.isfinite(score.value):
-        return f"its value is {score.value!r}, and a value is a finite number"
-    if not isinstance(score.unit, str) or not isinstance(score.higher_is_better, bool):
-        return f"its unit is {score.unit!r} and higher_is_better is {score.higher_is_better!r}"
-    try:
-        json.dumps(dict(score.detail), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        return f"its detail is no JSON: {error}"
-    return "" if score.reference or list(_counts(score)) else f"its detail holds no number of items: {score.detail}"
-
-
-def _counts(score: Score) -> Iterator[int]:
-    """The whole numbers in its detail."""
-    for value in score.detail.values():
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            yield value
-
-
-def _levelled(first: Any, second: Any) -> Any:
-    """``second`` with the first's numbers where they are as good as equal."""
-    if isinstance(first, float) and isinstance(second, float):
-        return first if math.isclose(first, second, rel_tol=_ROUNDING, abs_tol=1e-12) else second
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return {key: _levelled(first.get(key), value) for key, value in second.items()}
-    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        rest = second[len(first) :]
-        return [*(_levelled(one, other) for one, other in zip(first, second, strict=False)), *rest]
-    return second

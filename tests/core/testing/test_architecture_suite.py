@@ -44,7 +44,7 @@ class Shaky(Config):
 
     @classmethod
     def from_hub(cls, config):
-        if config.get("model_type") != "shaky":
+        if config.get("model_type", "shaky") != "shaky":
             return None
         wrong, given = config["wrong"], {key: config[key] for key in ("bias", "slope", "top", "size")}
         if wrong.startswith("forgets the "):
@@ -90,6 +90,8 @@ class Shaky:
     def flops(self, seq_len, vocab_size=0):
         hidden = self.config.hidden
         wrong = self.config.wrong
+        if wrong == "no flops":
+            return None
         matrices = {"three of four": 3, "five of four": 5}.get(wrong, 4) * hidden**2
         attention = {"no attention": 0.0, "a third of attention": 4.0, "causal": 6.0}.get(wrong, 12.0)
         head = 0 if wrong == "no head" else vocab_size * hidden
@@ -97,7 +99,7 @@ class Shaky:
         return flops / (seq_len if self.config.wrong == "flops" else 1)
 
     def context(self):
-        return self.config.context
+        return None if self.config.wrong == "no context" else self.config.context
 
     def hub_config(self, vocab_size):
         found = {
@@ -106,6 +108,10 @@ class Shaky:
             "top": self.config.top, "size": self.config.size, "wrong": self.config.wrong,
             "tie_word_embeddings": self.config.wrong == "tied in words",
         }
+        if self.config.wrong == "no config":
+            return None
+        if self.config.wrong == "no kind":
+            del found["model_type"]
         if self.config.wrong == "no json":
             found["dtype"] = torch.float32
         return found if self.config.wrong == "forgets the context" else {**found, "context": self.config.context}
@@ -131,6 +137,8 @@ class Model(nn.Module):
         self.norm, self.lm_head = nn.LayerNorm(hidden), nn.Linear(hidden, vocab_size, bias=False)
         if self.wrong == "unread":
             self.spare = nn.Parameter(torch.empty(3))
+        if self.wrong == "empty":
+            self.spare = nn.Parameter(torch.empty(0))
 
     def forward(self, tokens, positions=None, segments=None, targets=None, asks=(), cache=None):
         asks, wrong = frozenset(asks), self.wrong
@@ -144,6 +152,12 @@ class Model(nn.Module):
         if segments is None:
             segments = torch.zeros_like(tokens) if cache is None else cache[2][:, -1:].expand_as(tokens)
         x = self.embed(tokens) + self.places(positions.clamp_min(0))
+        if wrong == "mixes rows":
+            x = x + x.mean(0, keepdim=True)
+        if wrong == "rolls rows":
+            x = x.roll(1, 0)
+        if wrong == "segments of row 0":
+            segments = segments[:1].expand_as(segments)
         if wrong == "centres":
             x = x - x.mean(1, keepdim=True)
         keys, values, known = self.key(x), self.value(x), segments
@@ -152,6 +166,8 @@ class Model(nn.Module):
         x = self.norm(x + self.out(self.attend(self.query(x), keys, values, segments, known, past)))
         if wrong == "ignores tokens":
             x = x * 0
+        if wrong == "empty":
+            x = x + self.spare.sum()
         out = compute(x, self.lm_head.weight, targets, asks - {"next_logits"} | self.more(targets))
         if "next_logits" in asks:
             out.next_logits, out.cache = self.lm_head(x[:, -1]).float(), (keys, values, known)
@@ -212,6 +228,9 @@ def test_a_sound_one_passes_everything(site: Any) -> None:
     [
         ("table", "test_meta_allocates_nothing", ["262,144 bytes", "torch.device(device)"]),
         ("device", "test_meta_allocates_nothing", ["embed.weight lies on cpu"]),
+        ("mixes rows", "test_rows_are_apart", ["mixes the rows of a batch", "at row 0", "dimension 0 is the batch"]),
+        ("rolls rows", "test_rows_are_apart", ["mixes the rows of a batch", "dimension 0 is the batch"]),
+        ("segments of row 0", "test_rows_are_apart", ["row 1 of 3 packed", "at row 1", "each row's own"]),
         ("centres", "test_causality", ["looks ahead", "mask"]),
         ("ignores tokens", "test_causality", ["whatever token 0 is"]),
         ("padding is seen", "test_padding_changes_nothing", ["padding at the left", "segments"]),
@@ -224,6 +243,9 @@ def test_a_sound_one_passes_everything(site: Any) -> None:
         ("rounds", "test_hub_round_trip", ["changes in to_hub"]),
         ("spec", "test_parameter_count", ["its spec", "DECODER_NAMES"]),
         ("no json", "test_hub_config", ["is no JSON"]),
+        ("no json", "test_config_json_is_read_back", ["hub_config() of architecture shaky is no JSON"]),
+        ("no config", "test_hub_config", ["gives None", "a JSON object"]),
+        ("no config", "test_config_json_is_read_back", ["gives None", "a JSON object"]),
         ("forgets the context", "test_config_json_is_read_back", ["context: 64 and 8", "every field"]),
         ("forgets the bias", "test_config_json_is_read_back", ["with bias=True", "bias: True and False came back"]),
         ("forgets the slope", "test_config_json_is_read_back", ["with slope=2.0", "slope: 2.0 and 1.0"]),
@@ -232,6 +254,9 @@ def test_a_sound_one_passes_everything(site: Any) -> None:
         ("refuses a slope", "test_config_json_is_read_back", ["with slope=2.0", "slopes are not known here"]),
         ("role", "test_roles", ["key.weight of shape (16, 16) has the role norm"]),
         ("layers from 1", "test_roles", ["numbers its layers 1"]),
+        ("no flops", "test_flops", ["flops() gives [None, ", "positive numbers"]),
+        ("no context", "test_causality", ["context() is None", "whole number"]),
+        ("empty", "test_gradients_reach_everything", ["no gradient reaches spare"]),
         ("flops", "test_flops", ["falls with the length"]),
         ("three of four", "test_flops", ["flops(4, 97) is", "as much as query.weight takes", "6 for each weight"]),
         ("five of four", "test_flops", ["a decoder makes no other products"]),
@@ -252,6 +277,19 @@ def test_what_is_wrong_is_named(wrong: str, check: str, words: list[str], site: 
     said = f"{found.fact} | {found.cause} | {found.remedy}"
     assert found.state == "failed", f"{wrong} went unseen"
     assert [word for word in words if word not in said] == [], said
+
+
+@pytest.mark.parametrize("wrong", ["mixes rows", "rolls rows"])
+def test_mixed_rows_are_named_first(wrong: str, site: Any) -> None:
+    failed = [one.check for one in results(site, wrong=wrong) if one.state == "failed"]
+    assert failed[0] == "test_rows_are_apart", failed
+
+
+def test_a_config_json_of_no_kind_is_named(site: Any) -> None:
+    failed = {one.check: one.fact for one in results(site, "hub_config", wrong="no kind") if one.state == "failed"}
+    assert "has no model_type" in failed["test_hub_config"]
+    (found,) = results(site, "config_json", wrong="no kind")
+    assert found.state == "passed", found
 
 
 def test_a_causal_count_is_one_too(site: Any) -> None:

@@ -80,11 +80,23 @@ WRONG = [
     (LIMITED, LIMITED.replace('"v', 'columns=frozenset({"text", "id"}), split="v'), NEEDS, "the column id"),
     ("-logprob for logprob in", "-sum(scored.logprobs) / self.batch for _ in", "test_execution_settings", "batch=1"),
 ]
-BATCHES = "test_asks_in_batches"
+BATCHES, HELD_OUT = "test_asks_in_batches", "test_scores_no_training_documents"
 WRONG += [
     (LIMITED, LIMITED.replace("validation", "train"), NEEDS, "held-out documents and reads none"),
     ("in handle.score(questions[start : start + self.batch])",
      "in [handle.score([one])[0] for one in questions[start : start + self.batch]]", BATCHES, "one question at a time"),
+    (LIMITED, 'islice([*data.documents("validation"), *data.documents("train")], limit)', HELD_OUT, "were trained on"),
+    (LIMITED, 'islice(list(data.documents("validation")) and data.documents("train"), limit)', HELD_OUT, "other ids"),
+]  # fmt: skip
+#: What the checks themselves stumbled over.
+NONE, NO_DETAIL = "\n        return None", "detail = None"
+WRONG += [
+    (DETAIL, DETAIL + NONE, DETERMINISTIC, "gives no scores"),
+    (DETAIL, DETAIL + NONE, KNOWN, "gives no scores"),
+    (DETAIL, DETAIL + NONE, "test_equal_builds", "gives no scores"),
+    ("math.fsum(nats) / tokens", "None", KNOWN, "its value is None"),
+    (DETAIL, NO_DETAIL, LIMIT, "its detail is None"),
+    (DETAIL, NO_DETAIL, SOUND, "its detail is None"),
 ]  # fmt: skip
 BEFORE = """
     @dataclass
@@ -97,11 +109,11 @@ BEFORE = """
 
 
 @contextmanager
-def suite(site, source: str) -> Iterator[EvaluatorSuite]:
+def suite(site, source: str, before: str = BEFORE) -> Iterator[EvaluatorSuite]:
     files = {
         "wrong_evaluator/__init__.py": "",
         "wrong_evaluator/plugin.py": module(
-            "evaluator", component("wrong_evaluator", "wrong_evaluator.part:Part", "Own"), before=BEFORE
+            "evaluator", component("wrong_evaluator", "wrong_evaluator.part:Part", "Own"), before=before
         ),
         "wrong_evaluator/part.py": source,
     }
@@ -131,6 +143,37 @@ def test_a_wrong_evaluator_is_seen(site, right, wrong, check, word):
     assert right in SURPRISE
     with suite(site, SURPRISE.replace(right, wrong)) as one, pytest.raises(Nonconforming, match=word):
         getattr(one, check)()
+
+
+EXAMPLES = """for document in islice(data.documents("validation"), limit):
+            shown = next(data.documents("train"), document)
+            first = tokenizer.encode_batch([shown.text])[0][:2]"""
+TRAIN_READ = LIMITED.replace("validation", "train")
+
+
+@pytest.mark.parametrize(
+    ("source", "before"),
+    [
+        (
+            SURPRISE.replace(f"for document in {LIMITED}:", EXAMPLES)
+            .replace("[tokenizer.end_id], ids", "[tokenizer.end_id, *first], ids")
+            .replace("[: handle.context]", "[: handle.context - len(first)]"),
+            BEFORE,
+        ),
+        (SURPRISE, BEFORE.replace(', "split:validation"', "")),
+        (SURPRISE.replace(LIMITED, TRAIN_READ), BEFORE.replace(', "split:validation"', "")),
+    ],
+    ids=["examples from train before what is held out", "says nothing", "says nothing, reads train"],
+)
+def test_splits_are_as_the_settings_say(site, source, before):
+    with suite(site, source, before) as one:
+        getattr(one, NEEDS)()
+        one.test_scores_are_sound()
+        if "split" in before:
+            getattr(one, HELD_OUT)()
+        else:
+            with pytest.raises(NotApplicable, match="split:validation"):
+                getattr(one, HELD_OUT)()
 
 
 def test_a_right_evaluator_passes(site):
