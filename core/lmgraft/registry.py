@@ -177,12 +177,12 @@ def _target(component: Component[Any]) -> Any:
     again = f"lmgraft plugins why {owners[0]} tries it again" if owners else "lmgraft plugins why tries it again"
     remedy = f"reinstall what it needs, or tell the author; {again}"
     try:
-        found = vars(importlib.import_module(module))
-        if attribute not in found:
-            names = [name for name in found if not name.startswith("_")]
+        found = importlib.import_module(module)
+        if not attribute or not hasattr(found, attribute):
+            names = [name for name in vars(found) if not name.startswith("_")]
             cause = f"{module} has no {attribute or 'name after the colon'}"
             raise Refused("broken", cause, table.close(attribute, names) or f"mend the target of {component.name}")
-        return found[attribute]
+        return getattr(found, attribute)
     except Refused:
         raise
     except KeyboardInterrupt:

@@ -64,7 +64,7 @@ PROBLEMS = {
     "config-fails": ("broken", "the config of config-fails cannot be composed: ", "use plain values, Enum, list"),
     "names-object": ("broken", "its entry point names an object, names_object.plugin:it", "writes names_object.plugin"),
     "package-gone": ("broken", "its package nowhere_at_all is not on", "pip install --force-reinstall package-gone"),
-    "absent-class": ("broken", "importing absent_class.impl:Absent raised AttributeError", "lmgraft plugins why"),
+    "absent-class": ("broken", "absent_class.impl has no Absent", "mend the target of absent-class"),
     "exits-class": ("broken", "importing exits_class.impl:Exits raised SystemExit", "lmgraft plugins why"),
     "hears-wrong": (
         "broken",
@@ -77,7 +77,7 @@ PROBLEMS = {
         "mend hears_more.impl:It",
     ),
     "hears-none": ("broken", "it implements none of lmgraft_run_start, ", "mend hears_none.impl:It"),
-    "no-target": ("broken", "No module named 'nowhere'", "lmgraft plugins why DISTRIBUTION"),
+    "no-target": ("broken", "No module named 'nowhere'", "lmgraft plugins why no-target"),
 }
 
 #: What is no part at all: distribution -> (how `why` calls it, a piece of the cause, a piece of the remedy).
