@@ -87,8 +87,8 @@ class ObjectiveSuite(EncodingSuite):
                     not found,
                     f"{self.name} depends on padding",
                     f"with {columns} columns and {rows} rows of padding more, {found}",
-                    "multiply what is answered at each position with batch.weights * (batch.targets >= 0), 0 on padding, before you "
-                    "sum; count units by batch.unit >= 0",
+                    "multiply what is answered at each position with batch.weights * (batch.targets >= 0), "
+                    "which is 0 on padding, before you sum; count units by batch.unit >= 0",
                 )
         self._nothing(part)
 
