@@ -9,7 +9,11 @@ Rules
 - A unit's ``id`` names it within its source and holds no absolute path, so that a moved folder is the same input.
 - What a unit holds is pinned: by ``path`` (core takes the file's sha256) or by ``digest`` (a hub commit, a hash).
 - ``read(unit, n)`` yields exactly what ``read(unit, 0)`` yields after its first ``n`` documents.
-- Bad input raises :class:`lmgraft.errors.UserError` naming the file and the line.
+- Bad input is never passed over in silence. Where reading can go on after it (a broken line, a row without its
+  column), the source yields :class:`Damaged` in its place; where it cannot (a truncated archive) it raises
+  :class:`lmgraft.errors.UserError`, naming the file and the line: the rest of the unit is lost. What follows is the
+  corpus stage's setting ``corrupt``: stop at the first, or count them all and go on.
+- An offset counts documents, not what is damaged between them.
 - A part is built anew in each worker process, and one instance may read several units, one after another: nothing that
   ``read`` remembers may change what a later ``read`` gives.
 - Its config says in ``provides()`` which columns its documents have (``"columns:text"``), and in ``ready()`` whether it
@@ -22,7 +26,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["DataSource", "Document", "Unit"]
+from lmgraft.errors import Problem
+
+__all__ = ["Damaged", "DataSource", "Document", "Unit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,18 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Damaged:
+    """What stands where a document should: input that cannot be read, after which reading goes on."""
+
+    reason: str
+    """A short stable word, a key of the funnel: ``bad_json``, ``bad_utf8``, ``missing_column``, ``too_long``."""
+    problem: Problem
+    """The fact with file and line, the cause, the remedy: what the user reads where the stage stops at it."""
+    bytes: int = 0
+    """Bytes of input that are passed over, as far as known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """A piece of a source that one worker reads."""
 
@@ -81,6 +99,6 @@ class DataSource(Protocol):
         """All units, in a fixed order."""
         ...
 
-    def read(self, unit: Unit, offset: int) -> Iterator[Document]:
-        """The documents of ``unit`` after its first ``offset``, in a fixed order."""
+    def read(self, unit: Unit, offset: int) -> Iterator[Document | Damaged]:
+        """The documents of ``unit`` after its first ``offset``, in a fixed order, and what is damaged among them."""
         ...

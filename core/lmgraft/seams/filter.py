@@ -5,7 +5,8 @@ matter, as in deduplication). Core calls filters in the recipe's order and count
 
 Rules
 - ``judge`` returns one verdict for each document, in order; neither batch size nor the number of workers matters.
-- A drop gives a reason, a short stable word: it is a key of the funnel.
+- A drop gives a reason, a short stable word: it is a key of the funnel. What is found in documents that stay (so many
+  addresses, so many misspelt words) goes into ``counts``, and is added up there.
 - Corpus-wise: ``sketch`` yields one row or more for each document it wants to see again, with the columns of
   ``schema()`` and the int64 column ``position`` copied from the batch. Core spools the rows to disk and sorts them by
   ``order()`` in bounded memory; ``resolve`` yields ``(position, verdict)`` for the documents that are not kept whole,
@@ -19,7 +20,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -43,6 +44,11 @@ class Verdict:
     """The text that replaces the document's own."""
     cuts: tuple[tuple[int, int], ...] = ()
     """Spans ``[start, end)`` in characters, ascending and disjoint, that are cut out."""
+    counts: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """What was found in the document, dropped or not, under a few stable words: ``{"email": 2}``. The funnel adds it
+    up over the corpus."""
+    note: str = ""
+    """A line about a document that stays, for people; the funnel shows the first few: ``recieve -> receive``."""
 
     @classmethod
     def drop(cls, reason: str) -> Verdict:

@@ -204,6 +204,8 @@ def _judged(batch: pa.RecordBatch, verdicts: Mapping[int, Verdict], name: str, t
     dropped: list[int] = []
     texts: dict[int, str] = {}
     for row, verdict in verdicts.items():
+        if verdict.counts or verdict.note:
+            tally.remark(verdict, batch.column("id")[row].as_py())
         if not verdict.keep:
             tally.drop(verdict.reason, partial(_row, batch, row))
             dropped.append(row)

@@ -30,6 +30,10 @@ class Tally:
     dropped: Counter[str] = field(default_factory=Counter)
     sample: list[dict[str, str]] = field(default_factory=list)
     """The first of the dropped, by position in the corpus."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """What the verdicts counted, added up."""
+    noted: list[dict[str, str]] = field(default_factory=list)
+    """The first documents that a verdict says something of, by position in the corpus: ``id`` and ``note``."""
 
     @property
     def kept(self) -> int:
@@ -42,12 +46,20 @@ class Tally:
             document = document() if callable(document) else document
             self.sample.append({"id": document.id, "reason": reason or "dropped", "text": _excerpt(document)})
 
+    def remark(self, verdict: Verdict, name: str) -> None:
+        """Takes in what a verdict counts and says of the document ``name``."""
+        self.counts.update(verdict.counts)
+        if verdict.note and len(self.noted) < SAMPLE:
+            self.noted.append({"id": name, "note": verdict.note[:CLIP]})
+
     def add(self, other: Tally) -> None:
         """Takes in the counts of documents that come after those counted so far."""
         self.seen += other.seen
         self.rewritten += other.rewritten
         self.dropped.update(other.dropped)
         self.sample = [*self.sample, *other.sample][:SAMPLE]
+        self.counts.update(other.counts)
+        self.noted = [*self.noted, *other.noted][:SAMPLE]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -57,11 +69,21 @@ class Tally:
             "rewritten": self.rewritten,
             "dropped": dict(sorted(self.dropped.items())),
             "sample": self.sample,
+            "counts": dict(sorted(self.counts.items())),
+            "noted": self.noted,
         }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Tally:
-        return cls(row["name"], row["seen"], row["rewritten"], Counter(row["dropped"]), list(row["sample"]))
+        return cls(
+            row["name"],
+            row["seen"],
+            row["rewritten"],
+            Counter(row["dropped"]),
+            list(row["sample"]),
+            Counter(row["counts"]),
+            list(row["noted"]),
+        )
 
 
 def _excerpt(document: Document) -> str:
@@ -107,6 +129,8 @@ def sift(
 def _apply(name: str, before: Sifted, verdicts: Sequence[Verdict], tally: Tally) -> Sifted:
     after = Sifted([], [], before.changed)
     for row, document, verdict in zip(before.rows, before.documents, verdicts, strict=True):
+        if verdict is not KEEP:
+            tally.remark(verdict, document.id)
         if not verdict.keep:
             tally.drop(verdict.reason, document)
             continue

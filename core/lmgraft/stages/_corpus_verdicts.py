@@ -25,6 +25,8 @@ VERDICT = pa.schema(
         ("reason", pa.string()),
         ("text", pa.string()),
         ("cuts", pa.list_(pa.int64())),
+        ("counts", pa.map_(pa.string(), pa.int64())),
+        ("note", pa.string()),
     ]
 )
 BATCH = 4096
@@ -103,6 +105,8 @@ def _columns(rows: Sequence[tuple[int, Verdict]]) -> pa.RecordBatch:
         [verdict.reason for _, verdict in rows],
         [None if verdict.text is None else sound(verdict.text) for _, verdict in rows],
         [[bound for span in verdict.cuts for bound in span] for _, verdict in rows],
+        [list(verdict.counts.items()) for _, verdict in rows],
+        [sound(verdict.note) for _, verdict in rows],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, VERDICT, strict=True)]
     return pa.record_batch(arrays, schema=VERDICT)
@@ -116,4 +120,5 @@ def verdicts_of(path: Path) -> Iterator[tuple[int, Verdict]]:
         for i in range(reader.num_record_batches):
             for row in reader.get_batch(i).to_pylist():
                 cuts = tuple(zip(row["cuts"][::2], row["cuts"][1::2], strict=True))
-                yield row["position"], Verdict(row["keep"], row["reason"], row["text"], cuts)
+                counts = dict(row["counts"])
+                yield row["position"], Verdict(row["keep"], row["reason"], row["text"], cuts, counts, row["note"])
