@@ -11,8 +11,10 @@ Rules
 - ``read(unit, n)`` yields exactly what ``read(unit, 0)`` yields after its first ``n`` documents.
 - Bad input is never passed over in silence. Where reading can go on after it (a broken line, a row without its
   column), the source yields :class:`Damaged` in its place; where it cannot (a truncated archive) it raises
-  :class:`lmgraft.errors.UserError`, naming the file and the line: the rest of the unit is lost. What follows is the
-  corpus stage's setting ``corrupt``: stop at the first, or count them all and go on.
+  :class:`Unreadable`, or any :class:`lmgraft.errors.UserError`, naming the file and the line: the rest of the unit is
+  lost. What follows is the corpus stage's setting ``corrupt``: ``stop`` at the first, in its three lines, or
+  ``quarantine``: count them by reason, set them down in ``quarantine.jsonl`` and go on. A source needs nothing for
+  either. What ``units()`` raises stops the stage: it is the settings that are wrong.
 - An offset counts documents, not what is damaged between them.
 - A part is built anew in each worker process, and one instance may read several units, one after another: nothing that
   ``read`` remembers may change what a later ``read`` gives.
@@ -26,9 +28,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from lmgraft.errors import Problem
+from lmgraft.errors import Problem, UserError
 
-__all__ = ["Damaged", "DataSource", "Document", "Unit"]
+__all__ = ["Damaged", "DataSource", "Document", "Unit", "Unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,19 @@ class Damaged:
     """The fact with file and line, the cause, the remedy: what the user reads where the stage stops at it."""
     bytes: int = 0
     """Bytes of input that are passed over, as far as known."""
+
+
+class Unreadable(UserError):
+    """Input after which a unit cannot be read on: ``raise Unreadable("truncated", Problem(fact, cause, remedy))``.
+    Counted under its reason, where a plain UserError counts as ``unreadable``."""
+
+    def __init__(self, reason: str, problem: Problem, bytes: int = 0) -> None:  # noqa: A002 - as Damaged has it
+        super().__init__(problem)
+        self.reason = reason
+        self.bytes = bytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.problems[0], self.bytes)
 
 
 @dataclass(frozen=True, slots=True)

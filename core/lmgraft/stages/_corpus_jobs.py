@@ -1,4 +1,4 @@
-"""What a worker of the corpus stage does: read units, sketch, apply verdicts, measure groups, write shards.
+"""What a worker of the corpus stage does first: read units, sketch, apply verdicts.
 
 A job is a function of a workshop and a task; the same code runs in this process and in others. Each job that writes
 leaves a whole file or none, so a task is done exactly when its file is there.
@@ -7,29 +7,27 @@ leaves a whole file or none, so a task is done exactly when its file is there.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from lmgraft.artifacts.corpus import CorpusWriter, from_batch, to_batch
-from lmgraft.errors import Fault
-from lmgraft.seams.data_source import Document
+from lmgraft.artifacts.corpus import from_batch, to_batch
+from lmgraft.errors import Fault, UserError
+from lmgraft.seams.data_source import Damaged, Document, Unit
 from lmgraft.seams.filter import Verdict
 from lmgraft.stages._corpus_crew import Workshop
-from lmgraft.stages._corpus_groups import BUCKETS, DROPPED, TRAIN, VALIDATION, Selection, hashes
-from lmgraft.stages._corpus_parts import FORMS, PART, Part, PartWriter, as_part, batches
+from lmgraft.stages._corpus_damage import Damage
+from lmgraft.stages._corpus_parts import PART, Part, PartWriter, as_part, batches
 from lmgraft.stages._corpus_tally import Tally, rewritten, sift, sound
 from lmgraft.stages._corpus_units import Read
 from lmgraft.stages._corpus_verdicts import verdicts_of
 
-__all__ = ["Layout", "Plan", "ReadTask", "ShardTask", "SketchTask", "VerdictTask"]
-__all__ += ["apply_verdicts", "content_of", "lay_out", "measure", "read_units", "sketch", "write_shard"]
+__all__ = ["ReadTask", "SketchTask", "VerdictTask", "apply_verdicts", "read_units", "sketch"]
 
 BATCH_DOCUMENTS = 512
 BATCH_CHARACTERS = 4 << 20
@@ -43,6 +41,8 @@ class ReadTask:
     read: Read
     filters: tuple[str, ...]
     folder: Path
+    quarantine: bool = False
+    """Count what is damaged and go on, instead of stopping at the first."""
 
     @property
     def what(self) -> str:
@@ -54,25 +54,45 @@ def read_units(workshop: Workshop, task: ReadTask) -> Part:
     source = task.read.source
     tallies = {name: Tally(name) for name in task.filters}
     part = Part(task.read.name, source, read={"documents": 0, "bytes": 0, "repaired": 0})
+    damage = Damage() if task.quarantine else None
     with PartWriter(task.folder, part) as writer:
-        for batch in _batched(_documents(workshop, task.read, part.read)):
+        for batch in _batched(_documents(workshop, task.read, part.read, damage)):
             workshop.alive()
             kept = sift(batch, [(name, workshop.filter(name)) for name in task.filters], tallies)
             if kept.documents:
                 writer.write(as_part(to_batch(kept.documents, source)))
         part.tallies = list(tallies.values())
+        if damage is not None and damage.reasons:
+            damage.write(task.folder, part.name)
+            part.damaged = damage.counts()
     return part
 
 
-def _documents(workshop: Workshop, read: Read, count: dict[str, int]) -> Iterator[Document]:
+def _documents(workshop: Workshop, read: Read, count: dict[str, int], damage: Damage | None) -> Iterator[Document]:
     source = workshop.source(read.source)
     for unit in read.units:
-        for document in source.read(unit, 0):
+        for document in _sound(source, unit, read.source, damage):
             checked = _checked(document, read.source, count)
             count["documents"] += 1
             text = checked.text
             count["bytes"] += len(text) if text is not None and text.isascii() else checked.length()
             yield checked
+
+
+def _sound(source: Any, unit: Unit, name: str, damage: Damage | None) -> Iterator[Document]:
+    """A unit's documents. What is damaged ends the stage, or is counted into ``damage``."""
+    try:
+        for found in source.read(unit, 0):
+            if not isinstance(found, Damaged):
+                yield found
+            elif damage is None:
+                raise UserError(found.problem)
+            else:
+                damage.passed_over(name, unit, found)
+    except UserError as error:
+        if damage is None:
+            raise
+        damage.given_up(name, unit, error)
 
 
 def _checked(document: Document, source: str, count: dict[str, int]) -> Document:
@@ -240,110 +260,3 @@ def _take(batch: pa.RecordBatch, rows: np.ndarray[Any, np.dtype[np.int64]], text
             column[place] = texts[row]
     columns = dict(zip(taken.schema.names, taken.columns, strict=True)) | {"text": pa.array(column, pa.string())}
     return as_part(pa.record_batch(list(columns.values()), schema=PART))
-
-
-# --- groups and shards ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A part and the selection to lay over it."""
-
-    part: Part
-    parts: Path
-    selection: Selection
-    holdout: bool = False
-    """Measure the order of holding out, among the groups taken, instead of the order of taking."""
-
-    @property
-    def what(self) -> str:
-        return f"measuring {self.part.name}"
-
-
-def measure(workshop: Workshop, task: Layout) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Bytes of text in each of the 65,536 buckets of groups."""
-    totals = np.zeros(BUCKETS, np.int64)
-    for batch in batches(task.parts / f"{task.part.name}.arrow", ["id", "group", "size"]):
-        sizes = batch.column("size").to_numpy()
-        if task.holdout:
-            sizes = np.where(task.selection.fates(batch) == DROPPED, 0, sizes)
-            np.add.at(totals, task.selection.holdout(batch), sizes)
-        else:
-            np.add.at(totals, task.selection.order(batch), sizes)
-    return totals
-
-
-@dataclass
-class Plan:
-    """What a part gives to the splits."""
-
-    source: str
-    sizes: dict[int, Any]
-    """Split -> bytes of its rows, in order."""
-    characters: dict[int, int]
-    form: int = 0
-    held: set[int] = field(default_factory=set)
-    """Hashes of the groups held out."""
-    dropped: Tally = field(default_factory=lambda: Tally("max_bytes"))
-
-
-def lay_out(workshop: Workshop, task: Layout) -> Plan:
-    """Counts what of a part falls to which split, and how its rows lie."""
-    path = task.parts / f"{task.part.name}.arrow"
-    sizes: dict[int, list[Any]] = {TRAIN: [], VALIDATION: []}
-    plan = Plan(task.part.source, {}, {TRAIN: 0, VALIDATION: 0})
-    for number, batch in enumerate(batches(path, ["id", "group", "size", "characters", "form"])):
-        fates = task.selection.fates(batch)
-        characters, form = batch.column("characters").to_numpy(), batch.column("form").to_numpy()
-        for split in (TRAIN, VALIDATION):
-            sizes[split].append(batch.column("size").to_numpy()[fates == split])
-            plan.characters[split] += int(characters[fates == split].sum())
-        plan.form |= int(np.bitwise_or.reduce(form[fates != DROPPED], initial=0))
-        held = batch.column("group").filter(pa.array(fates == VALIDATION))
-        plan.held.update(hashes(held, task.selection.seed, "validation").tolist())
-        plan.dropped.seen += batch.num_rows
-        _count_dropped(plan.dropped, path, number, np.flatnonzero(fates == DROPPED).tolist())
-    plan.sizes = {split: np.concatenate(found or [np.zeros(0, np.int64)]) for split, found in sizes.items()}
-    return plan
-
-
-def _count_dropped(tally: Tally, path: Path, number: int, rows: Sequence[int]) -> None:
-    for row in rows:
-        tally.drop("max_bytes", partial(_document, path, number, row))
-
-
-def _document(path: Path, number: int, row: int) -> Document:
-    return from_batch(next(islice(batches(path), number, None)).slice(row, 1))[0]
-
-
-@dataclass(frozen=True)
-class ShardTask:
-    path: Path
-    split: int
-    pieces: tuple[tuple[str, int, int], ...]
-    """(part, first, stop): rows of the split, counted within the part."""
-    size: int
-    content: frozenset[str]
-    parts: Path
-    selection: Selection
-
-    @property
-    def what(self) -> str:
-        return f"writing {self.path.name}"
-
-
-def write_shard(workshop: Workshop, task: ShardTask) -> None:
-    """Writes one Parquet shard."""
-    with CorpusWriter(task.path, task.content) as writer:
-        for name, first, stop in task.pieces:
-            seen = 0
-            for batch in batches(task.parts / f"{name}.arrow"):
-                rows = np.flatnonzero(task.selection.fates(batch) == task.split)
-                mine = rows[max(0, first - seen) : max(0, stop - seen)]
-                seen += len(rows)
-                if len(mine):
-                    writer.write(batch if len(mine) == batch.num_rows else batch.take(pa.array(mine)))
-
-
-def content_of(form: int) -> Collection[str]:
-    return frozenset(name for name, bit in FORMS.items() if form & bit)

@@ -39,6 +39,8 @@ class Part:
     read: dict[str, int] = field(default_factory=dict)
     """``documents``, ``bytes`` and ``repaired`` as the source gave them; empty for later parts."""
     tallies: list[Tally] = field(default_factory=list)
+    damaged: dict[str, Any] = field(default_factory=dict)
+    """What could not be read, as :class:`lmgraft.stages._corpus_damage.Damage` counts it; empty where all could."""
 
 
 def as_part(batch: pa.RecordBatch) -> pa.RecordBatch:

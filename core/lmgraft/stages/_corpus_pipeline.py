@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,6 +22,7 @@ from lmgraft.seams.stage import StageContext
 from lmgraft.spool import Spool
 from lmgraft.stages import _corpus_verdicts as verdicts
 from lmgraft.stages._corpus_crew import Crew
+from lmgraft.stages._corpus_damage import QUARANTINE, gather
 from lmgraft.stages._corpus_jobs import ReadTask, SketchTask, VerdictTask, apply_verdicts, read_units, sketch
 from lmgraft.stages._corpus_parts import Part, read_note, write_atomically
 from lmgraft.stages._corpus_tally import Tally
@@ -39,6 +41,8 @@ class Survivors:
     """Of all filters so far."""
     read: dict[str, dict[str, int]] = field(default_factory=dict)
     """Source -> what it gave: ``documents``, ``bytes``, ``repaired``."""
+    damaged: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Source -> what of it could not be read, as :func:`lmgraft.stages._corpus_damage.gather` adds it up."""
 
     @property
     def rows(self) -> int:
@@ -54,10 +58,13 @@ class Round:
 
 
 class Pipeline:
-    def __init__(self, context: StageContext, crew: Crew, filters: Sequence[str], memory_mb: int) -> None:
+    def __init__(
+        self, context: StageContext, crew: Crew, filters: Sequence[str], memory_mb: int, quarantine: bool = False
+    ) -> None:
         self._context = context
         self._crew = crew
         self._memory_mb = memory_mb
+        self._quarantine = quarantine
         self._rounds = _rounds(crew, filters)
 
     def run(self, reads: Sequence[Read]) -> Survivors:
@@ -66,6 +73,7 @@ class Pipeline:
         for number in range(finished, len(self._rounds)):
             done = self._read(reads) if survivors is None else self._filter(number, survivors)
             note = {"parts": [asdict(part) | {"tallies": []} for part in done.parts], "read": done.read}
+            note["damaged"] = done.damaged
             note["tallies"] = [tally.as_json() for tally in done.tallies]
             write_atomically(self._folder(number) / "done.json", json.dumps(note))
             survivors = done
@@ -84,7 +92,8 @@ class Pipeline:
                 note = json.loads(path.read_text(encoding="utf-8"))
                 parts = [Part(**part) for part in note["parts"]]
                 tallies = [Tally.from_json(row) for row in note["tallies"]]
-                return Survivors(self._folder(number) / "parts", parts, tallies, note["read"]), number + 1
+                read, damaged = note["read"], note["damaged"]
+                return Survivors(self._folder(number) / "parts", parts, tallies, read, damaged), number + 1
         return None, 0
 
     def _clear(self, number: int) -> None:
@@ -96,7 +105,7 @@ class Pipeline:
 
     def _read(self, reads: Sequence[Read]) -> Survivors:
         folder = _made(self._folder(0) / "parts")
-        tasks = {read.name: ReadTask(read, self._rounds[0].rows, folder) for read in reads}
+        tasks = {read.name: ReadTask(read, self._rounds[0].rows, folder, self._quarantine) for read in reads}
         notes = {name: note for name in tasks if (note := read_note(folder, name))}
         total = sum(read.size for read in reads)
         with self._context.progress("reading", total or None, "B") as bar:
@@ -114,7 +123,8 @@ class Pipeline:
             own = read.setdefault(part.source, {"documents": 0, "bytes": 0, "repaired": 0})
             for name, value in part.read.items():
                 own[name] += value
-        return Survivors(folder, parts, _added(self._rounds[0].rows, parts), read)
+        damaged = gather(folder, parts, self._context.work / QUARANTINE)
+        return Survivors(folder, parts, _added(self._rounds[0].rows, parts), read, damaged)
 
     def _filter(self, number: int, before: Survivors) -> Survivors:
         this = self._rounds[number]
@@ -142,7 +152,7 @@ class Pipeline:
                 bar.advance(task.part.bytes, documents=documents)
         parts = [notes[task.part.name] for task in tasks]
         tallies = [*before.tallies, *_added((this.corpus, *this.rows), parts)]
-        return Survivors(folder, parts, tallies, before.read)
+        return Survivors(folder, parts, tallies, before.read, before.damaged)
 
     def _sketch(self, name: str, base: Path, before: Survivors, starts: Sequence[int]) -> None:
         folder = _made(base / "sketch")

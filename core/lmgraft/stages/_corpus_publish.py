@@ -1,10 +1,10 @@
-"""The last step of a corpus: which groups are kept and which held out, the shards, and the funnel."""
+"""The last step of a corpus: which groups are kept and which held out, how sources are mixed, shards, and funnel."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,18 +14,28 @@ from lmgraft.artifacts.corpus import FUNNEL, shard_name
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.stage import StageContext
 from lmgraft.stages._corpus_crew import Crew
+from lmgraft.stages._corpus_damage import as_funnel, reasons
 from lmgraft.stages._corpus_groups import BUCKETS, TRAIN, VALIDATION, Selection, choose_held, choose_limit
-from lmgraft.stages._corpus_jobs import Layout, Plan, ShardTask, content_of, lay_out, measure, write_shard
+from lmgraft.stages._corpus_mixture import Mixed, mix
 from lmgraft.stages._corpus_parts import write_atomically
 from lmgraft.stages._corpus_pipeline import Survivors
+from lmgraft.stages._corpus_shards import (
+    Layout,
+    Measure,
+    Piece,
+    Plan,
+    ShardTask,
+    content_of,
+    lay_out,
+    measure,
+    write_shard,
+)
 from lmgraft.stages._corpus_tally import Tally
 from lmgraft.stages.plugin import CorpusStage
 
 __all__ = ["Publisher"]
 
 SPLITS = {TRAIN: "train", VALIDATION: "validation"}
-
-Piece = tuple[str, int, int]
 
 
 @dataclass
@@ -35,29 +45,30 @@ class Totals:
     documents: dict[int, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     bytes: dict[int, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     characters: dict[int, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
-    sources: dict[str, dict[str, int]] = field(default_factory=dict)
+    sources: dict[str, dict[int, dict[str, int]]] = field(default_factory=dict)
+    """Source -> split -> ``documents`` and ``bytes``."""
     shards: dict[int, list[tuple[list[Piece], int]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     """Split -> for each shard its pieces and its bytes."""
     form: int = 0
     held: set[int] = field(default_factory=set)
     dropped: Tally = field(default_factory=lambda: Tally("max_bytes"))
 
-    def add(self, name: str, plan: Plan, shard_bytes: int) -> None:
-        source = self.sources.setdefault(plan.source, {"documents": 0, "bytes": 0})
+    def add(self, name: str, epoch: int, plan: Plan, shard_bytes: int) -> None:
+        source = self.sources.setdefault(plan.source, {split: {"documents": 0, "bytes": 0} for split in SPLITS})
         for split in SPLITS:
             sizes = plan.sizes[split]
             self.documents[split] += len(sizes)
             self.bytes[split] += int(sizes.sum())
             self.characters[split] += plan.characters[split]
-            source["documents"] += len(sizes)
-            source["bytes"] += int(sizes.sum())
-            _lay(self.shards[split], name, sizes, shard_bytes)
+            source[split]["documents"] += len(sizes)
+            source[split]["bytes"] += int(sizes.sum())
+            _lay(self.shards[split], (name, plan.source, epoch), sizes, shard_bytes)
         self.form |= plan.form
         self.held |= plan.held
         self.dropped.add(plan.dropped)
 
 
-def _lay(shards: list[tuple[list[Piece], int]], name: str, sizes: Any, shard_bytes: int) -> None:
+def _lay(shards: list[tuple[list[Piece], int]], part: tuple[str, str, int], sizes: Any, shard_bytes: int) -> None:
     """Lays a part's rows into shards; a new one begins where the next row would carry the last above its size."""
     ends = np.cumsum(sizes)
     first = 0
@@ -71,7 +82,7 @@ def _lay(shards: list[tuple[list[Piece], int]], name: str, sizes: Any, shard_byt
             shards.append(([], 0))
             continue
         stop = max(stop, first + 1)
-        pieces.append((name, first, stop))
+        pieces.append(Piece(*part, first, stop))
         shards[-1] = (pieces, used + int(ends[stop - 1]) - before)
         first = stop
 
@@ -86,11 +97,13 @@ class Publisher:
         """Writes shards and funnel into the artifact's folder."""
         self._refuse_nothing(survivors)
         selection = self._select(survivors)
-        totals = Totals()
-        for part, plan in zip(survivors.parts, self._crew.map(lay_out, _layouts(survivors, selection)), strict=True):
-            totals.add(part.name, plan, self._config.shard_bytes)
+        mixed = None
+        if any(name in self._config.mixture.weights for name in survivors.read):
+            mixed = mix(self._context, self._crew, self._config.mixture, survivors, selection)
+            selection = replace(selection, quotas=mixed.quotas)
+        totals = self._lay_out(survivors, selection)
         self._write_shards(survivors, selection, totals)
-        funnel = json.dumps(self._funnel(survivors, totals), sort_keys=True, indent=1, ensure_ascii=False)
+        funnel = json.dumps(self._funnel(survivors, totals, mixed), sort_keys=True, indent=1, ensure_ascii=False)
         write_atomically(self._context.out / FUNNEL, funnel + "\n")
 
     def _refuse_nothing(self, survivors: Survivors) -> None:
@@ -100,6 +113,10 @@ class Publisher:
         if not any(read["documents"] for read in survivors.read.values()):
             names = ", ".join(survivors.read)
             fact, cause = f"{stage}: nothing was read", f"the sources ({names}) hold no documents"
+            broken = "; ".join(f"{name} has {reasons(own['reasons'])}" for name, own in survivors.damaged.items())
+            if broken:
+                remedy = f"mend the input; {stage}.corrupt=stop shows the first in full"
+                raise UserError(Problem(fact, f"all that the sources hold is damaged: {broken}", remedy))
             raise UserError(Problem(fact, cause, f"point {stage}.sources at files that hold text"))
         worst = max(survivors.tallies, key=lambda tally: tally.dropped.total())
         told = "; ".join(f"{t.name} kept {t.kept:,} of {t.seen:,}{_reasons(t)}" for t in survivors.tallies)
@@ -137,9 +154,27 @@ class Publisher:
         cause = f"the corpus has {total:,} bytes of text, less than twice as many"
         return Problem(fact, cause, f"{stage}.validation_bytes={max(1, total // 20)}, or give it more text")
 
+    def _lay_out(self, survivors: Survivors, selection: Selection) -> Totals:
+        """Epoch after epoch, so that the copies of a document never stand side by side."""
+        totals = Totals()
+        for epoch in range(1, max([1, *(quota.most for quota in selection.quotas.values())]) + 1):
+            tasks = [
+                Layout(part, survivors.folder, selection, epoch)
+                for part in survivors.parts
+                if epoch == 1 or (part.source in selection.quotas and selection.quotas[part.source].most >= epoch)
+            ]
+            for task, plan in zip(tasks, self._crew.map(lay_out, tasks), strict=True):
+                totals.add(task.part.name, epoch, plan, self._config.shard_bytes)
+        if not totals.documents[TRAIN]:
+            fact, stage = f"{self._context.name}.mixture takes no document", self._context.name
+            cause = "the share of each source is smaller than its first document"
+            raise UserError(Problem(fact, cause, f"{stage}.mixture.bytes=BYTES, more of them; null takes all it can"))
+        return totals
+
     def _measure(self, survivors: Survivors, selection: Selection, *, holdout: bool) -> Any:
         totals = np.zeros(BUCKETS, np.int64)
-        for sizes in self._crew.map(measure, _layouts(survivors, selection, holdout)):
+        tasks = [Measure(part, survivors.folder, selection, holdout) for part in survivors.parts]
+        for sizes in self._crew.map(measure, tasks):
             totals += sizes
         return totals
 
@@ -166,19 +201,22 @@ class Publisher:
         for task in tasks:
             shutil.move(task.path, self._context.out / task.path.name)
 
-    def _funnel(self, survivors: Survivors, totals: Totals) -> dict[str, Any]:
+    def _funnel(self, survivors: Survivors, totals: Totals, mixed: Mixed | None) -> dict[str, Any]:
         tallies = list(survivors.tallies)
         if self._config.max_bytes is not None:
             tallies.append(totals.dropped)
         read = survivors.read
+        written = {name: own[TRAIN] for name, own in totals.sources.items()}
         return {
+            **({"mixture": mixed.as_json(written)} if mixed else {}),
             "documents": _named(totals.documents),
             "bytes": _named(totals.bytes),
             "characters": _named(totals.characters),
             "sources": {
                 name: {
-                    **totals.sources.get(name, {"documents": 0, "bytes": 0}),
+                    **_both(totals.sources.get(name, {})),
                     "read": {key: own[key] for key in ("documents", "bytes", "repaired")},
+                    **as_funnel(survivors.damaged.get(name)),
                 }
                 for name, own in read.items()
             },
@@ -187,8 +225,8 @@ class Publisher:
         }
 
 
-def _layouts(survivors: Survivors, selection: Selection, holdout: bool = False) -> Iterator[Layout]:
-    return (Layout(part, survivors.folder, selection, holdout) for part in survivors.parts)
+def _both(splits: Mapping[int, Mapping[str, int]]) -> dict[str, int]:
+    return {key: sum(own[key] for own in splits.values()) for key in ("documents", "bytes")}
 
 
 def _named(totals: Mapping[int, int]) -> dict[str, int]:

@@ -8,6 +8,9 @@ The funnel, ``funnel.json``, has these keys:
 - ``filters``: in order, for each ``name``, ``seen``, ``kept`` (the rewritten included), ``rewritten``, ``dropped``
   (reason -> number) and ``sample``, the first few of the dropped: ``id``, ``reason``, ``text`` (300 characters).
   Where ``max_bytes`` is set it stands last, as if it were a filter.
+- ``sources``: name -> with ``corrupt: quarantine`` also ``damaged`` (reason -> number), ``damaged_bytes`` (as far as
+  known), ``cut_short`` (units whose rest is lost) and ``damaged_sample``; ``quarantine.jsonl`` holds the first thousand
+  (:mod:`lmgraft.stages._corpus_damage`). What ``damaged`` counts is not among ``read``.
 - ``validation``: ``groups`` held out and ``wanted_bytes``, the setting.
 """
 
@@ -27,10 +30,11 @@ from lmgraft.seams.data_source import Unit
 from lmgraft.seams.filter import FittedFilter
 from lmgraft.seams.stage import StageContext
 from lmgraft.stages._corpus_crew import Crew, Workshop
+from lmgraft.stages._corpus_damage import QUARANTINE, reasons
 from lmgraft.stages._corpus_pipeline import Pipeline
 from lmgraft.stages._corpus_publish import Publisher
 from lmgraft.stages._corpus_units import active_sources, cut, inputs_digest, source_digest, unit_size
-from lmgraft.stages.plugin import CorpusStage
+from lmgraft.stages.plugin import CorpusStage, Corrupt
 
 __all__ = ["Corpus"]
 
@@ -69,8 +73,14 @@ class Corpus:
         workshop = Workshop(context.part, fits, context.alive)
         parts = {path: context.component(path) for path in paths}
         with Crew(workshop, parts, fits, self._workers(units), context.name) as crew:
-            survivors = Pipeline(context, crew, filters, self._config.memory_mb).run(reads)
+            quarantine = self._config.corrupt is Corrupt.quarantine
+            survivors = Pipeline(context, crew, filters, self._config.memory_mb, quarantine).run(reads)
             Publisher(context, self._config, crew).publish(survivors)
+        if survivors.damaged:
+            shutil.copyfile(context.work / QUARANTINE, context.out / QUARANTINE)
+        for name, own in survivors.damaged.items():
+            told = reasons(own["reasons"])
+            context.note(f"warning: {context.name}.sources.{name}: passed over {told} ({QUARANTINE})")
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
         told = files.funnel(artifact.path)
@@ -79,8 +89,11 @@ class Corpus:
         yield "documents", f"{kept:,} kept of {read:,}"
         for row in told["filters"]:
             if row["dropped"]:
-                reasons = ", ".join(f"{number:,} {reason}" for reason, number in row["dropped"].items())
-                yield f"dropped by {row['name']}", reasons
+                yield f"dropped by {row['name']}", reasons(row["dropped"])
+        for name, source in told["sources"].items():
+            if source.get("damaged"):
+                cut = f"; the rest of {source['cut_short']:,} files or ranges is lost" if source["cut_short"] else ""
+                yield f"damaged in {name}", f"{reasons(source['damaged'])}{cut}; see {QUARANTINE}"
         yield "text", _size(sum(told["bytes"].values()))
         if told["documents"]["validation"]:
             groups = told["validation"]["groups"]

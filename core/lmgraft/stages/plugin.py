@@ -11,12 +11,14 @@ from lmgraft.component import MISSING, Component, ComponentConfig, StageConfig, 
 from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
 from lmgraft.stages import _shapes
+from lmgraft.stages.mixing import Mixture
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
 
 __all__ = [
     "CorpusStage",
+    "Corrupt",
     "EvaluateStage",
     "MergeStage",
     "Overlong",
@@ -44,6 +46,15 @@ class Overlong(Enum):
     """The stage stops before it trains, naming the first one and how many there are."""
 
 
+class Corrupt(Enum):
+    """What happens at input that cannot be read: a broken line, a row without its column, an archive cut short."""
+
+    stop = "stop"
+    """The stage stops at the first one and says where it is."""
+    quarantine = "quarantine"
+    """Each is counted by its reason, set down in the artifact's ``quarantine.jsonl``, and passed over."""
+
+
 @dataclass
 class CorpusStage(StageConfig):
     """Reads sources, applies filters, holds out whole groups: Parquet shards and the funnel."""
@@ -56,6 +67,10 @@ class CorpusStage(StageConfig):
     """Sources that are read only when no other source has been pointed at anything (its config's ``ready()``)."""
     filters: dict[str, Any] = slots("filter")
     """What keeps, rewrites or drops them; called in this order."""
+    mixture: Mixture = field(default_factory=Mixture)
+    """How much each source contributes, by weight; without weights each gives what it has."""
+    corrupt: Corrupt = Corrupt.stop
+    """What cannot be read: ``stop`` at the first, or ``quarantine``, which counts them all and goes on."""
     max_bytes: int | None = None
     """Take documents, whole files in a seeded order, until this many bytes of text; None takes all."""
     validation_bytes: int = 0
@@ -81,6 +96,19 @@ class CorpusStage(StageConfig):
         for name in self.fallback:
             if name not in self.sources:
                 yield f"fallback names {name!r}, which is not among the sources ({', '.join(self.sources)})"
+        yield from self.mixture.problems(self.sources, self.fallback)
+
+    def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
+        """A source that has a weight and nothing to read would change the mixture without a word."""
+        parts = {use.slot.partition(".")[2]: use for use in recipe.stage(stage).parts if use.seam == "data_source"}
+        chosen = self.reading([name for name, use in parts.items() if use.config.ready()])
+        if not chosen or all(name in self.fallback for name in chosen):
+            return
+        for name, use in parts.items():
+            if name not in chosen and name not in self.fallback and self.mixture.weights.get(name):
+                cause = f"it has the weight {self.mixture.weights[name]:g} in {stage}.mixture"
+                remedy = f"{use.path}.path=PATH, or {stage}.mixture.weights.{name}=0"
+                yield Problem(f"{use.path} is not set", cause, remedy)
 
     def provides(self) -> frozenset[str]:
         return frozenset({"split:validation"} if self.validation_bytes > 0 else ())

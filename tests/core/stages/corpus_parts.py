@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from lmgraft.component import Component, ComponentConfig, execution
 from lmgraft.errors import Problem, UserError
-from lmgraft.seams.data_source import Document, Unit
+from lmgraft.seams.data_source import Damaged, Document, Unit, Unreadable
 from lmgraft.seams.filter import KEEP, Verdict
 
 
@@ -40,7 +40,7 @@ class Lines:
             for path in sorted(self.root.rglob("*.txt"))
         ]
 
-    def read(self, unit: Unit, offset: int) -> Iterator[Document]:
+    def read(self, unit: Unit, offset: int) -> Iterator[Document | Damaged]:
         if self.log:
             with open(self.log, "a") as log:
                 log.write(f"{os.getpid()} {unit.id}\n")
@@ -48,6 +48,11 @@ class Lines:
         for number, line in list(enumerate(lines))[offset:]:
             if line.startswith("{"):
                 yield Document(id=f"{unit.id}:{number}", **json.loads(line))
+            elif line.startswith("DAMAGED "):
+                said = Problem(f"{unit.path}, line {number + 1} is {line[8:]}", "it was planted", "mend it")
+                yield Damaged(line[8:], said, len(line))
+            elif line == "CUT":
+                raise Unreadable("truncated", Problem(f"{unit.path} is cut short", "it was planted", "mend it"), 7)
             elif line == "BROKEN":
                 raise UserError(Problem(f"{unit.id}, line {number + 1}", "it is broken", "mend it"))
             elif line == "BUG":
