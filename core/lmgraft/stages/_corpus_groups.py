@@ -1,20 +1,37 @@
-"""Which groups a corpus keeps and which it holds out: whole groups, in an order that the seed decides."""
+"""Which groups a corpus keeps and which it holds out, and how often a mixture takes a document: all that the seed
+decides, by the order of hashes."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["BUCKETS", "DROPPED", "TRAIN", "VALIDATION", "Selection", "choose_held", "choose_limit", "hashes"]
+__all__ = ["BUCKETS", "DROPPED", "TRAIN", "VALIDATION", "Ints", "Quota", "Selection"]
+__all__ += ["choose_held", "choose_limit", "hashes"]
 
 BUCKETS = 1 << 16
 DROPPED, TRAIN, VALIDATION = 0, 1, 2
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How often a mixture takes the training documents of a source: whole epochs, and a part of one more."""
+
+    epochs: int
+    below: int = 0
+    """Documents whose 64-bit hash in the mixture's order lies below it are taken once more."""
+
+    @property
+    def most(self) -> int:
+        """Copies of the document that is taken most often."""
+        return self.epochs + (self.below > 0)
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,8 @@ class Selection:
     """Buckets, of those taken, that are held out."""
     by_document: bool = False
     """Documents are held out one by one: for a corpus that is a single group."""
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
+    """Source -> how often its training documents are taken; once where it has none."""
 
     def order(self, rows: pa.RecordBatch) -> Ints:
         """Each row's place, 0 to 65,535, in the order in which ``max_bytes`` takes groups."""
@@ -46,6 +65,22 @@ class Selection:
         if self.limit < BUCKETS:
             fates[self.order(rows) >= self.limit] = DROPPED
         return fates
+
+    def mixing(self, rows: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        """Each row's place in the order in which a mixture takes the documents of a source."""
+        return hashes(rows.column("id"), self.seed, "mixture")
+
+    def rows(self, batch: pa.RecordBatch, fates: Any, split: int, source: str, epoch: int) -> Ints:
+        """The rows that a split takes in an epoch, counted from 1; only what is trained on is ever taken again."""
+        mine = fates == split
+        if split != TRAIN or source not in self.quotas:
+            return np.flatnonzero(mine & (epoch == 1))
+        quota = self.quotas[source]
+        if epoch > quota.most:
+            return np.zeros(0, np.int64)
+        if epoch > quota.epochs:
+            mine &= self.mixing(batch) < np.uint64(quota.below)
+        return np.flatnonzero(mine)
 
 
 def hashes(groups: pa.Array, seed: int, purpose: str) -> np.ndarray[Any, np.dtype[np.uint64]]:

@@ -12,6 +12,11 @@ The funnel, ``funnel.json``, has these keys:
   known), ``cut_short`` (units whose rest is lost) and ``damaged_sample``; ``quarantine.jsonl`` holds the first thousand
   (:mod:`lmgraft.stages._corpus_damage`). What ``damaged`` counts is not among ``read``.
 - ``validation``: ``groups`` held out and ``wanted_bytes``, the setting.
+- ``mixture``, where ``mixture.weights`` is set: ``unit`` (``bytes`` or ``documents``, what is shared out), ``total``,
+  ``weights`` (their sum as given) and ``sources``, name -> ``weight``, ``had`` (``documents`` and ``bytes`` before),
+  ``wanted`` and ``wanted_share``, ``documents`` and ``bytes`` as written to the training split, repeats counted,
+  ``share`` and ``epochs``, as they came out. Beside a printed table also ``printed_epochs``, ``table_epochs`` and
+  ``table_range`` (what its rounded numbers give, and could) and ``why`` ours are not the printed ones.
 """
 
 from __future__ import annotations
@@ -84,8 +89,11 @@ class Corpus:
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
         told = files.funnel(artifact.path)
-        kept = sum(told["documents"].values())
         read = sum(source["read"]["documents"] for source in told["sources"].values())
+        mixed = told.get("mixture")
+        kept = sum(told["documents"].values())
+        if mixed:  # it may write more than was read
+            kept = told["filters"][-1]["kept"] if told["filters"] else read
         yield "documents", f"{kept:,} kept of {read:,}"
         for row in told["filters"]:
             if row["dropped"]:
@@ -94,6 +102,7 @@ class Corpus:
             if source.get("damaged"):
                 cut = f"; the rest of {source['cut_short']:,} files or ranges is lost" if source["cut_short"] else ""
                 yield f"damaged in {name}", f"{reasons(source['damaged'])}{cut}; see {QUARANTINE}"
+        yield from _mixed(mixed) if mixed else ()
         yield "text", _size(sum(told["bytes"].values()))
         if told["documents"]["validation"]:
             groups = told["validation"]["groups"]
@@ -134,6 +143,14 @@ def _fitted(context: StageContext, filters: list[str]) -> dict[str, Path]:
             whole.touch()
         fits[name] = folder
     return fits
+
+
+def _mixed(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, row in told["sources"].items():
+        amount = f"{row['documents']:,} documents, {_size(row['bytes'])} ({row['share']:.1%})"
+        yield f"mixed from {name}", f"{row['weight']:g} of {told['weights']:g}: {row['epochs']:.3g} epochs, {amount}"
+        if "printed_epochs" in row:
+            yield f"printed for {name}", f"{row['printed_epochs']:g} epochs" + (f": {row['why']}" * bool(row["why"]))
 
 
 def _size(number: int) -> str:
