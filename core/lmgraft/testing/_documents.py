@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lmgraft.errors import Problem
-from lmgraft.seams.data_source import Document
+from lmgraft.seams.data_source import Damaged, Document
 
 __all__ = ["COLUMNS", "fault", "plain", "texts_of"]
 
@@ -15,8 +15,10 @@ __all__ = ["COLUMNS", "fault", "plain", "texts_of"]
 COLUMNS = frozenset({"text", "messages", "prompt", "chosen", "rejected"})
 
 
-def plain(document: Document) -> list[Any]:
-    """A document as values that compare and print."""
+def plain(document: Document | Damaged) -> list[Any]:
+    """A document (or what is damaged in its place) as values that compare and print."""
+    if isinstance(document, Damaged):
+        return ["damaged", document.reason, document.bytes]
     said = None if document.messages is None else [dict(message) for message in document.messages]
     answers = [document.prompt, document.chosen, document.rejected]
     return [document.id, document.text, said, *answers, document.group, dict(document.meta)]

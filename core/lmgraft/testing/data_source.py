@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lmgraft.component import ComponentConfig
-from lmgraft.errors import UserError
 from lmgraft.registry import build
-from lmgraft.seams.data_source import Document, Unit
+from lmgraft.seams.data_source import Damaged, Document, Unit
 from lmgraft.testing import _listing
+from lmgraft.testing._damage import REMEDY, damage_fault, read_damaged, untold
 from lmgraft.testing._data_source_answers import distinct_texts, listed, pointing
 from lmgraft.testing._documents import COLUMNS, fault, plain, texts_of
 from lmgraft.testing._pins import moved, pins
@@ -88,7 +88,7 @@ class DataSourceSuite(PartSuite):
         where: dict[str, list[str]] = {}
         read: list[Document] = []
         for unit in units:
-            for document in part.read(unit, 0):
+            for document in self._read(part, unit):
                 where.setdefault(document.id, []).append(unit.id)
                 read.append(document)
         twice = next((name for name, places in where.items() if len(places) > 1), None)
@@ -136,10 +136,10 @@ class DataSourceSuite(PartSuite):
         """reading from document n on gives what reading from the start gives after n documents"""
         config = self._config()
         for unit in self._units(self._built(config)):
-            whole = [plain(document) for document in self._built(config).read(unit, 0)]
+            whole = [plain(document) for document in self._read(self._built(config), unit)]
             size = len(whole)
             for offset in sorted({0, 1, 2, size // 2, size - 1, size, size + 1, size + 1000} - {-1}):
-                rest = [plain(document) for document in self._built(config).read(unit, offset)]
+                rest = [plain(document) for document in self._read(self._built(config), unit, offset)]
                 self.require(
                     rest == whole[offset:],
                     f"{self.name} does not resume: unit {unit.id} from the offset {offset} gives {len(rest)} documents",
@@ -235,8 +235,9 @@ class DataSourceSuite(PartSuite):
             "provides() names none, so a stage that needs text refuses this source",
             'return frozenset({"columns:text"}) from provides() of its settings',
         )
-        for document in self._documents(self._built(config)):
-            found = fault(document, columns)
+        part = self._built(config)
+        for document in (document for unit in self._units(part) for document in part.read(unit, 0)):
+            found = damage_fault(document) if isinstance(document, Damaged) else fault(document, columns)
             if found is not None:
                 self.require(False, f"{self.name}: {found.fact}", found.cause, found.remedy)
 
@@ -247,25 +248,35 @@ class DataSourceSuite(PartSuite):
         broken = pointing(f"{type(self).__name__}.break_input", self.break_input(folder), folder)
         if broken is None:
             raise NotApplicable("the suite's break_input() breaks nothing")
-        remedy = "raise UserError(Problem(fact, cause, remedy)) whose fact names the file and the line"
         config = self._composed_with(broken)
         try:
-            part = self._built(config)
-            count = sum(1 for unit in part.units() for _ in part.read(unit, 0))
-        except UserError as error:
-            names = {path.name for path in folder.rglob("*") if path.is_file()}
-            said = f"{error}"
-            named = not names or any(name in said for name in names)
-            fact = f"{self.name} does not say which file is damaged"
-            self.require(named, fact, f"it says: {error.problems[0].fact}", remedy)
-            return
-        except Exception as error:
-            fact = f"{self.name} meets damaged input with {type(error).__name__}"
-            self.require(False, fact, str(error) or "it has no message", remedy)
-        fact = f"{self.name} reads damaged input without a word"
-        self.require(False, fact, f"it gave {count} documents, and the rest is lost unseen", remedy)
+            found, error = read_damaged(self._built(config))
+        except Exception as raised:
+            fact = f"{self.name} meets damaged input with {type(raised).__name__}"
+            self.require(False, fact, str(raised) or "it has no message", REMEDY)
+        wrong = untold(found, error, {path.name for path in folder.rglob("*") if path.is_file()})
+        if wrong is not None:
+            self.require(False, f"{self.name} {wrong.fact}", wrong.cause, wrong.remedy)
+        if error is None:
+            self._goes_on(config)
 
     # --- in short ---------------------------------------------------------------------------------------------------
+
+    def _goes_on(self, config: ComponentConfig) -> None:
+        """An offset counts documents, and nothing that is damaged between them."""
+        for unit in self._built(config).units():
+            whole = [plain(document) for document in self._read(self._built(config), unit)]
+            for offset in range(1, min(len(whole), 4) + 1):
+                self.require_equal(
+                    whole[offset:],
+                    [plain(document) for document in self._read(self._built(config), unit, offset)],
+                    f"{self.name} does not resume behind damaged input: unit {unit.id} from the offset {offset}",
+                    "the offset counts documents that were yielded, and not what is damaged between them",
+                )
+
+    def _read(self, part: Any, unit: Unit, offset: int = 0) -> list[Document]:
+        """The documents alone."""
+        return [one for one in part.read(unit, offset) if not isinstance(one, Damaged)]
 
     def _write(self, folder: Path, given: Sequence[str]) -> Mapping[str, Any] | None:
         folder.mkdir()
@@ -308,7 +319,7 @@ class DataSourceSuite(PartSuite):
         return [units[number * len(units) // self.most_units] for number in range(self.most_units)]
 
     def _documents(self, part: Any) -> list[Document]:
-        return [document for unit in self._units(part) for document in part.read(unit, 0)]
+        return [document for unit in self._units(part) for document in self._read(part, unit)]
 
     def _texts(self, read: Sequence[Document]) -> Counter[str]:
         return Counter(text for document in read for text in self._texts_of(document))
@@ -319,7 +330,7 @@ class DataSourceSuite(PartSuite):
 
     def _ids(self, config: ComponentConfig) -> list[Any]:
         part = self._built(config)
-        return [[unit.id, [document.id for document in part.read(unit, 0)]] for unit in self._units(part)]
+        return [[unit.id, [document.id for document in self._read(part, unit)]] for unit in self._units(part)]
 
     def _once(self, names: Sequence[str], deed: str) -> None:
         counts = Counter(names)

@@ -190,6 +190,60 @@ def test_state_between_units_is_seen(site):
         one.test_nothing_is_lost()
 
 
+DAMAGED = (
+    SOURCE.replace("import Document, Unit", "import Damaged, Document, Unit")
+    .replace(
+        RAISE,
+        """\
+problem = Problem(f"{file}, line {number + 1}", str(error), "mend it")
+                yield Damaged("bad_json", problem, len(rows[number]))
+                continue""",
+    )
+    .replace(
+        "        for number in range(unit.start + offset, unit.end):",
+        """\
+        left = offset
+        for number in range(unit.start, unit.end):
+            if left and rows[number].endswith(b'"'):
+                left -= 1
+                continue
+            if left:
+                continue""",
+    )
+)
+
+
+class BreaksTheFirst(Writing):
+    def break_input(self, folder):
+        (folder / "broken.rows").write_text('"half\n"whole"\n"half\n"another"\n')
+        return {"path": str(folder)}
+
+
+def test_damage_may_be_yielded_and_reading_goes_on(site):
+    with suite(site, DAMAGED, base=BreaksTheFirst) as one:
+        one.test_bad_input_is_told()
+        one.test_nothing_is_lost()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "word"),
+    [
+        ('"bad_json"', '"Bad JSON"', "gives damaged input the reason 'Bad JSON'"),
+        ("len(rows[number])", "-1", "counts -1 bytes"),
+        ('"bad_json", problem', '"bad_json", str(problem)', "tells damaged input by a str"),
+        ('f"{file}, line {number + 1}"', '"a line"', "does not say which file"),
+        ("if left and rows[number].endswith(b'\"'):", "if left:", "does not resume behind damaged input"),
+    ],
+)
+def test_damage_that_is_told_wrongly_is_seen(site, right, wrong, word):
+    assert DAMAGED.count(right) == 1
+    with (
+        suite(site, DAMAGED.replace(right, wrong), base=BreaksTheFirst) as one,
+        pytest.raises(Nonconforming, match=word),
+    ):
+        one.test_bad_input_is_told()
+
+
 def test_columns_must_be_promised(site):
     for promised, word in (("frozenset()", "promises no columns"), ('frozenset({"columns:texts"})', "columns texts")):
         config = CONFIG.replace('frozenset({"columns:text"})', promised)
