@@ -44,7 +44,9 @@ from lmgraft.stages.plugin import CorpusStage, Corrupt
 __all__ = ["Corpus"]
 
 SMALL_BYTES = 8 << 20
-"""Below this, starting processes costs more than they save."""
+"""Below this, starting processes may cost more than they save: the first tasks are done without them."""
+PATIENCE = 2.0
+"""Seconds of such work after which processes are started for the rest."""
 
 
 class Corpus:
@@ -77,7 +79,7 @@ class Corpus:
         paths = [*(f"sources.{name}" for name in units), *(f"filters.{name}" for name in filters)]
         workshop = Workshop(context.part, fits, context.alive)
         parts = {path: context.component(path) for path in paths}
-        with Crew(workshop, parts, fits, self._workers(units), context.name) as crew:
+        with self._crew(context, workshop, parts, fits, units) as crew:
             quarantine = self._config.corrupt is Corrupt.quarantine
             survivors = Pipeline(context, crew, filters, self._config.memory_mb, quarantine).run(reads)
             Publisher(context, self._config, crew).publish(survivors)
@@ -119,12 +121,27 @@ class Corpus:
                     raise UserError(Problem(fact, "it found no files", f"check {context.name}.sources.{name}"))
         return self._units
 
-    def _workers(self, units: Mapping[str, list[Unit]]) -> int:
+    def _crew(
+        self,
+        context: StageContext,
+        workshop: Workshop,
+        parts: Mapping[str, Any],
+        fits: Mapping[str, Path],
+        units: Mapping[str, list[Unit]],
+    ) -> Crew:
         every = [unit for own in units.values() for unit in own]
         known = all(unit.path is not None or unit_size(unit) for unit in every)
-        if known and sum(map(unit_size, every)) < SMALL_BYTES:
-            return 1
-        return self._config.workers or os.cpu_count() or 1
+        small = known and sum(map(unit_size, every)) < SMALL_BYTES
+        return Crew(
+            workshop,
+            parts,
+            fits,
+            self._config.workers or os.cpu_count() or 1,
+            context.name,
+            executor=self._config.executor,
+            scratch=context.work,
+            patience=PATIENCE if small else 0.0,
+        )
 
 
 def _fitted(context: StageContext, filters: list[str]) -> dict[str, Path]:

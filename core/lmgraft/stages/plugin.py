@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lmgraft.component import MISSING, Component, ComponentConfig, StageConfig, execution, from_stage, slot, slots
 from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
-from lmgraft.stages import _shapes
+from lmgraft.stages import _shapes, executors
+from lmgraft.stages.executors import Executor
 from lmgraft.stages.mixing import Mixture
 
 if TYPE_CHECKING:
@@ -77,10 +78,12 @@ class CorpusStage(StageConfig):
     """Hold out whole groups (files) until at least this many bytes of text; 0 holds out nothing."""
     shard_bytes: int = 128 << 20
     """Text bytes of a Parquet shard."""
+    executor: Executor = execution(Executor.processes)
+    """Who does the work: processes, or ray."""
     workers: int = execution(0)
-    """Processes; 0 takes one per processor core."""
+    """Processes (or actors); 0 takes one per processor core."""
     memory_mb: int = execution(512)
-    """Memory for sorting what corpus-wise filters spool to disk."""
+    """Memory for sorting what corpus-wise filters spool to disk, over all workers."""
 
     def check(self) -> Iterator[str]:
         if self.validation_bytes < 0:
@@ -100,6 +103,7 @@ class CorpusStage(StageConfig):
 
     def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
         """A source that has a weight and nothing to read would change the mixture without a word."""
+        yield from executors.missing(self.executor, stage)
         parts = {use.slot.partition(".")[2]: use for use in recipe.stage(stage).parts if use.seam == "data_source"}
         chosen = self.reading([name for name, use in parts.items() if use.config.ready()])
         if not chosen or all(name in self.fallback for name in chosen):
