@@ -6,6 +6,7 @@ cluster must share that: each actor proves it with a file that it finds there.
 
 from __future__ import annotations
 
+import importlib
 import os
 import secrets
 import shutil
@@ -75,8 +76,7 @@ class RayHands:
         return ticket
 
     def close(self, *, at_once: bool) -> None:
-        import ray
-
+        ray = _ray()
         self._nonce.unlink(missing_ok=True)
         for actor in self._actors:
             ray.kill(actor)
@@ -86,8 +86,7 @@ class RayHands:
 
     def pump(self, seconds: float) -> None:
         """Takes in what is done, waiting for it at most so long, and hands out what waits."""
-        import ray
-
+        ray = _ray()
         if self._busy:
             awaited = list(self._busy)
             if seconds:
@@ -100,8 +99,7 @@ class RayHands:
             self._busy[actor.work.remote(job, task)] = actor, ticket
 
     def _start(self, parts: Parts, fits: Mapping[str, Path], workers: int) -> None:
-        import ray
-
+        ray = _ray()
         cores = int(ray.cluster_resources().get("CPU", 1))
         kind: Any = ray.remote(num_cpus=1, max_restarts=0)(_Actor)
         paths = [path for path in sys.path if path]
@@ -110,8 +108,7 @@ class RayHands:
             self._busy[actor.start.remote(str(self._nonce), self._token, parts, fits)] = actor, None
 
     def _take_in(self, reference: Any) -> None:
-        import ray
-
+        ray = _ray()
         actor, ticket = self._busy.pop(reference)
         try:
             answer = cast("tuple[bool, Any]", ray.get(reference))
@@ -161,6 +158,10 @@ class _Ticket(Generic[R]):
         return cast("R", what)
 
 
+def _ray() -> Any:
+    return importlib.import_module("ray")
+
+
 # --- joining Ray ------------------------------------------------------------------------------------------------------
 
 
@@ -169,8 +170,7 @@ def _join(workers: int, stage: str) -> Path | None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with _signals_kept():
-        import ray
-
+        ray = _ray()
         if ray.is_initialized():
             return None
         folder = _folder()
