@@ -64,7 +64,7 @@ class FilterSuite(PartSuite):
 
     def test_order_and_length(self) -> None:
         """one verdict for each document, in order"""
-        part, shown = self.build(), self.documents()
+        part, shown = self._fitted(self.build()), self.documents()
         if not isinstance(part, RowFilter):
             self._positions(part, shown)
             return
@@ -138,16 +138,21 @@ class FilterSuite(PartSuite):
     # --- how core calls a filter ------------------------------------------------------------------------------------
 
     def _verdicts(self, part: Any, shown: Sequence[Document], size: int) -> list[Verdict]:
+        part = self._fitted(part)
+        batches = [shown[start : start + size] for start in range(0, len(shown), size)]
+        if isinstance(part, RowFilter):
+            return [verdict for batch in batches for verdict in part.judge(batch)]
+        return self._resolved(part, batches, len(shown))
+
+    def _fitted(self, part: Any) -> Any:
+        """The part after it has learnt, if it does; as in core, that comes before anything is shown to it."""
         if isinstance(part, FittedFilter):
             from lmgraft.stages._corpus_rows import rows
 
             workdir = self.folder / "fit"
             workdir.mkdir(exist_ok=True)
             part.fit({role: rows(Path(file)) for role, file in part.inputs().items()}, workdir)
-        batches = [shown[start : start + size] for start in range(0, len(shown), size)]
-        if isinstance(part, RowFilter):
-            return [verdict for batch in batches for verdict in part.judge(batch)]
-        return self._resolved(part, batches, len(shown))
+        return part
 
     def _resolved(self, part: CorpusFilter, batches: Sequence[Sequence[Document]], total: int) -> list[Verdict]:
         from lmgraft.seams.filter import KEEP
