@@ -15,7 +15,7 @@ TEXTS = (
     "\ufeffco\u00adop\u00aderate \u06cc\u200c\u06a9 x\u200cy \u202eabc\u202c",
     "cafe\u0301 \u212b \ufb01ne \uff21\uff22",
     "many   blanks \t here \n\n\n\nand there\u00a0\u2003.",
-    "\U0001f44d\U0001f3fd \U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1fa\U0001f1f3 3\ufe0f\u20e3 \u2764\ufe0f \u00a9",
+    "\U0001f44d\U0001f3fd \u00a9 \U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1fa\U0001f1f3 3\ufe0f\u20e3",
     "We recieve the seperate parcels tomorow and the kernal is fine, as was to be expected of the others.",
     "def recieve(x):\n    return recieve_all(x)  # recieve\n",
     "",
