@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import Any, TypeVar
 
 from lmgraft.errors import Fault
 from lmgraft.seams.filter import CorpusFilter, RowFilter
 from lmgraft.seams.stage import StageContext
-from lmgraft.spool import Spool
-from lmgraft.stages import _corpus_verdicts as verdicts
 from lmgraft.stages._corpus_crew import Crew
 from lmgraft.stages._corpus_damage import QUARANTINE, gather
-from lmgraft.stages._corpus_jobs import ReadTask, SketchTask, VerdictTask, apply_verdicts, read_units, sketch
+from lmgraft.stages._corpus_jobs import ReadTask, VerdictTask, apply_verdicts, read_units
+from lmgraft.stages._corpus_meter import metered
 from lmgraft.stages._corpus_parts import Part, read_note, write_atomically
 from lmgraft.stages._corpus_tally import Tally
 from lmgraft.stages._corpus_units import Read
+from lmgraft.stages._corpus_wise import CorpusWise, cleared
+from lmgraft.stages._corpus_workshop import Job
 
 __all__ = ["Pipeline", "Survivors"]
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -47,6 +48,10 @@ class Survivors:
     @property
     def rows(self) -> int:
         return sum(part.rows for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -104,84 +109,65 @@ class Pipeline:
             shutil.rmtree(self._folder(number) / scratch, ignore_errors=True)
 
     def _read(self, reads: Sequence[Read]) -> Survivors:
-        folder = _made(self._folder(0) / "parts")
+        folder = cleared(self._folder(0) / "parts")
         tasks = {read.name: ReadTask(read, self._rounds[0].rows, folder, self._quarantine) for read in reads}
-        notes = {name: note for name in tasks if (note := read_note(folder, name))}
-        total = sum(read.size for read in reads)
-        with self._context.progress("reading", total or None, "B") as bar:
-            documents = sum(note.read["documents"] for note in notes.values())
-            if notes:
-                bar.advance(sum(tasks[name].read.size for name in notes), documents=documents)
-            missing = [task for name, task in tasks.items() if name not in notes]
-            for task, part in zip(missing, self._crew.map(read_units, missing), strict=True):
-                notes[part.name] = part
-                documents += part.read["documents"]
-                bar.advance(task.read.size, documents=documents)
-        parts = [notes[name] for name in tasks]
+        tallies = Tallies(self._rounds[0].rows)
         read: dict[str, dict[str, int]] = {}
-        for part in parts:
-            own = read.setdefault(part.source, {"documents": 0, "bytes": 0, "repaired": 0})
-            for name, value in part.read.items():
-                own[name] += value
+        parts: list[Part] = []
+        with metered(self._context, "reading", sum(read.size for read in reads)) as meter:
+            for task, part, before in self._made(read_units, tasks, folder):
+                own = read.setdefault(part.source, {"documents": 0, "bytes": 0, "repaired": 0})
+                for name, value in part.read.items():
+                    own[name] += value
+                meter.add(task.read.size, part.read["documents"], before=before)
+                parts.append(tallies.take(part))
         damaged = gather(folder, parts, self._context.work / QUARANTINE)
-        return Survivors(folder, parts, _added(self._rounds[0].rows, parts), read, damaged)
+        return Survivors(folder, parts, tallies.all(), read, damaged)
 
     def _filter(self, number: int, before: Survivors) -> Survivors:
         this = self._rounds[number]
         assert this.corpus is not None
-        base = _made(self._folder(number))
+        base = cleared(self._folder(number))
         starts = list(accumulate((part.rows for part in before.parts), initial=0))
         if not (base / "verdicts" / "whole").exists():
-            self._sketch(this.corpus, base, before, starts)
-            self._resolve(this.corpus, base, before)
-        folder = _made(base / "parts")
-        tasks = [
-            VerdictTask(part, start, this.corpus, this.rows, before.folder, base / "verdicts", folder)
+            wise = CorpusWise(self._context, self._crew, this.corpus, base, self._memory_mb)
+            wise.judge(before.parts, starts, before.folder)
+        folder = cleared(base / "parts")
+        tasks = {
+            part.name: VerdictTask(part, start, this.corpus, this.rows, before.folder, base / "verdicts", folder)
             for part, start in zip(before.parts, starts, strict=False)
-        ]
-        notes = {task.part.name: note for task in tasks if (note := read_note(folder, task.part.name))}
-        missing = [task for task in tasks if task.part.name not in notes]
-        total = sum(part.bytes for part in before.parts)
-        with self._context.progress(f"applying {this.corpus}", total or None, "B") as bar:
-            documents = sum(note.rows for note in notes.values())
-            if notes:
-                bar.advance(sum(task.part.bytes for task in tasks if task.part.name in notes), documents=documents)
-            for task, part in zip(missing, self._crew.map(apply_verdicts, missing), strict=True):
-                notes[part.name] = part
-                documents += part.rows
-                bar.advance(task.part.bytes, documents=documents)
-        parts = [notes[task.part.name] for task in tasks]
-        tallies = [*before.tallies, *_added((this.corpus, *this.rows), parts)]
-        return Survivors(folder, parts, tallies, before.read, before.damaged)
+        }
+        tallies = Tallies((this.corpus, *this.rows))
+        parts: list[Part] = []
+        with metered(self._context, f"applying {this.corpus}", before.bytes) as meter:
+            for task, part, earlier in self._made(apply_verdicts, tasks, folder):
+                meter.add(task.part.bytes, task.part.rows, before=earlier)
+                parts.append(tallies.take(part))
+        return Survivors(folder, parts, [*before.tallies, *tallies.all()], before.read, before.damaged)
 
-    def _sketch(self, name: str, base: Path, before: Survivors, starts: Sequence[int]) -> None:
-        folder = _made(base / "sketch")
-        tasks = [
-            SketchTask(part.name, part.bytes, start, name, before.folder, folder)
-            for part, start in zip(before.parts, starts, strict=False)
-            if part.rows and not (folder / f"{part.name}.arrow").exists()
-        ]
-        total = sum(task.size for task in tasks)
-        with self._context.progress(f"sketching for {name}", total or None, "B") as bar:
-            for task, _ in zip(tasks, self._crew.map(sketch, tasks), strict=True):
-                bar.advance(task.size)
+    def _made(self, job: Job[T, Part], tasks: Mapping[str, T], folder: Path) -> Iterator[tuple[T, Part, bool]]:
+        """The parts of a pass in the tasks' order: (task, part, whether it was there before)."""
+        there = {path.stem for path in folder.glob("*.json")}
+        made = self._crew.map(job, (task for name, task in tasks.items() if name not in there))
+        for name, task in tasks.items():
+            note = read_note(folder, name) if name in there else None
+            yield task, note or next(made), note is not None
 
-    def _resolve(self, name: str, base: Path, before: Survivors) -> None:
-        own = self._crew.workshop.filter(name)
-        schema = own.schema()
-        if "position" not in schema.names or schema.field("position").type != pa.int64():
-            raise Fault(f"filter {name!r}: its schema has no int64 column 'position'")
-        spool = Spool(base / "sort", schema, self._memory_mb)
-        for part in before.parts:
-            if part.rows:
-                spool.adopt(base / "sketch" / f"{part.name}.arrow")
-        self._context.alive()
-        shutil.rmtree(base / "resolve", ignore_errors=True)
-        found = own.resolve(spool.sort(own.order()), _made(base / "resolve"), self._memory_mb)
-        verdicts.store(name, found, before.parts, base / "verdicts", self._memory_mb, self._context.alive)
-        write_atomically(base / "verdicts" / "whole", "")
-        for scratch in ("sketch", "sort", "resolve"):
-            shutil.rmtree(base / scratch, ignore_errors=True)
+
+class Tallies:
+    """What filters did, added up part by part in the order of the corpus: no part keeps its own."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._tallies = {name: Tally(name) for name in names}
+
+    def take(self, part: Part) -> Part:
+        for tally in part.tallies:
+            self._tallies[tally.name].add(tally)
+        part.tallies = []
+        return part
+
+    def all(self) -> list[Tally]:
+        return list(self._tallies.values())
 
 
 def _rounds(crew: Crew, filters: Sequence[str]) -> list[Round]:
@@ -195,19 +181,3 @@ def _rounds(crew: Crew, filters: Sequence[str]) -> list[Round]:
         else:
             raise Fault(f"filter {name!r} has neither judge() nor sketch() and resolve()")
     return rounds
-
-
-def _added(names: Sequence[str], parts: Sequence[Part]) -> list[Tally]:
-    tallies = {name: Tally(name) for name in names}
-    for part in parts:
-        for tally in part.tallies:
-            tallies[tally.name].add(tally)
-    return list(tallies.values())
-
-
-def _made(folder: Path) -> Path:
-    """Makes a folder, and clears what a killed worker left half-written there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for unfinished in folder.glob(".*"):
-        unfinished.unlink(missing_ok=True)
-    return folder

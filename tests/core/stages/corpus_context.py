@@ -18,6 +18,8 @@ from lmgraft.stages.plugin import CorpusStage
 class Bar:
     def __init__(self) -> None:
         self.done: float = 0
+        self.wanted: float | None = None
+        """Where it was told only later."""
         self.shown: dict[str, Any] = {}
 
     def advance(self, amount: float = 1, **shown: Any) -> None:
@@ -25,7 +27,7 @@ class Bar:
         self.shown.update(shown)
 
     def total(self, total: float) -> None:
-        self.done = total
+        self.wanted = total
 
 
 class Context:
