@@ -13,21 +13,27 @@ from lmgraft.seams.stage import Progress
 __all__ = ["Bar", "Console", "duration"]
 
 #: Seconds between lines where there is no terminal to draw a bar on.
-QUIET_EVERY = 15.0
+QUIET_EVERY = 10.0
+#: Seconds over which the speed is taken for the time that is left: parts of a corpus may take a minute each.
+SPEED_OVER = 600.0
 
 
 class Bar:
-    """A progress bar; where there is no terminal, a line every fifteen seconds."""
+    """A progress bar; where there is no terminal, a line every ten seconds."""
 
     def __init__(self, console: Console, title: str, total: float | None, unit: str) -> None:
         self._console, self._title, self._unit = console, title, unit
         self._total, self._done, self._started = total, 0.0, time.monotonic()
         self._said = self._started
+        self._first: tuple[float, float] | None = None
+        """When the first advance came, and how far it led: what an earlier run had done says nothing of the speed."""
         self._shown: dict[str, Any] = {}
         self._live = console.live_bar(title, total, unit)
 
     def advance(self, amount: float = 1, **shown: Any) -> None:
         self._done += amount
+        if self._first is None:
+            self._first = time.monotonic(), self._done
         self._shown.update(shown)
         text = "  ".join(f"{key} {_short(value)}" for key, value in self._shown.items())
         if self._live is not None:
@@ -43,10 +49,12 @@ class Bar:
             self._live[0].update(self._live[1], total=total)
 
     def _share(self) -> str:
-        elapsed = time.monotonic() - self._started
         if not self._total or not self._done:
             return f"{_short(self._done)} {self._unit}"
-        left = elapsed * (self._total - self._done) / self._done
+        since, before = self._first or (self._started, 0.0)
+        if self._done <= before:
+            since, before = self._started, 0.0
+        left = (time.monotonic() - since) * (self._total - self._done) / (self._done - before)
         return f"{100 * self._done / self._total:.0f}% ({duration(max(left, 0))} left)"
 
     def close(self) -> None:
@@ -89,6 +97,7 @@ class Console:
             progress.TimeRemainingColumn(compact=True),
             console=RichConsole(file=self.file),
             transient=True,
+            speed_estimate_period=SPEED_OVER,
         )
         bars.start()
         self._drawn.append(bars)

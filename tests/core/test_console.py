@@ -58,6 +58,18 @@ def test_a_log_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
     assert re.fullmatch(r"  training: 60% \(\d.\d s left\)  loss 1,234\n", file.getvalue())
 
 
+def test_what_was_done_before_says_nothing_of_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ninety of a hundred lay there; the two of the last ten that took ten seconds foretell the rest."""
+    file = io.StringIO()
+    clock = iter([0.0, 0.0, 0.0, 10.0, 10.0, 10.0])
+    monkeypatch.setattr(consoles.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(consoles, "QUIET_EVERY", 5.0)
+    with Console(file=file).progress("reading", 100, "B") as bar:
+        bar.advance(90, documents=9)
+        bar.advance(2, documents=10)
+    assert file.getvalue() == "  reading: 92% (40 s left)  documents 10\n"
+
+
 @pytest.mark.parametrize("file", [io.StringIO(), Terminal()])
 def test_quiet_says_nothing(file: io.StringIO) -> None:
     console = Console(quiet=True, file=file)
