@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.data_source import Unit
 
-from lmgraft_files.formats import Format, format_of, is_compressed, known_suffixes
+from lmgraft_files.formats import COMPRESSED, Format, compression, format_of, known_suffixes
+from lmgraft_files.parquet import row_group_sizes
 from lmgraft_files.plugin import FilesConfig, Rows, is_glob, missing
+from lmgraft_files.saved import DICT, INFO, STATE, saved_files
 
 __all__ = ["find_units", "group_of"]
 
@@ -29,6 +31,8 @@ class _Found:
     size: int
     explicit: bool
     """The user named this very file (or its ending, in a glob), so that any ending is read."""
+    split: bool = False
+    """It is of the split that was chosen of a DatasetDict."""
 
 
 def find_units(config: FilesConfig) -> list[Unit]:
@@ -51,6 +55,9 @@ def find_units(config: FilesConfig) -> list[Unit]:
             name = f"{number}/{found.id}" if len(paths) > 1 else found.id
             folder, file = os.path.split(found.path)
             chosen.setdefault(os.path.join(real(folder), file), replace(found, id=name))
+    if config.split is not None and not any(found.split for found in chosen.values()):
+        cause = "only folders that DatasetDict.save_to_disk wrote have splits, and none was found"
+        raise UserError(Problem(f"files.split={config.split} chooses nothing", cause, "files.split=null"))
     units = [unit for path, found in chosen.items() for unit in _ranges(path, found, config)]
     return sorted(units, key=lambda unit: (group_of(unit), unit.start))
 
@@ -61,7 +68,7 @@ def group_of(unit: Unit) -> str:
 
 
 def _readable(path: str, config: FilesConfig) -> list[_Found]:
-    found = list(_candidates(path))
+    found = list(_candidates(path, config.split))
     if not found:
         raise UserError(_nothing(path, config))
     if os.path.isfile(path):
@@ -75,21 +82,21 @@ def _readable(path: str, config: FilesConfig) -> list[_Found]:
     return filled
 
 
-def _candidates(path: str) -> Iterator[_Found]:
+def _candidates(path: str, split: str | None) -> Iterator[_Found]:
     if is_glob(path):
         root = _root_of_glob(path)
         for match in glob.glob(path, recursive=True):
-            for found in _below(match, os.path.relpath(match, root)):
+            for found in _below(match, os.path.relpath(match, root), split):
                 yield replace(found, explicit=_named_by(path, found.path))
     elif os.path.isdir(path):
-        yield from _below(path, "")
+        yield from _below(path, "", split)
     elif os.path.isfile(path):
         yield _Found(os.path.basename(path), path, os.path.getsize(path), explicit=True)
     else:
         raise UserError(missing(path))
 
 
-def _below(path: str, name: str) -> Iterator[_Found]:
+def _below(path: str, name: str, split: str | None) -> Iterator[_Found]:
     """The file ``path``, or all files below the folder; hidden ones are left out, links followed unless they loop."""
     if os.path.isfile(path):
         yield _Found(name.replace(os.sep, "/"), path, os.path.getsize(path), explicit=False)
@@ -101,15 +108,30 @@ def _below(path: str, name: str) -> Iterator[_Found]:
         if real in seen:
             continue
         seen.add(real)
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                child = os.path.join(prefix, entry.name) if prefix else entry.name
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    pending.append((entry.path, child))
-                elif entry.is_file():
-                    yield _Found(child.replace(os.sep, "/"), entry.path, entry.stat().st_size, explicit=False)
+        with os.scandir(folder) as listing:
+            entries = [entry for entry in listing if not entry.name.startswith(".")]
+        names = {entry.name for entry in entries}
+        saved = saved_files(folder, names, split)
+        if saved is not None:
+            yield from _saved(folder, prefix, *saved)
+            continue
+        for entry in entries:
+            child = os.path.join(prefix, entry.name) if prefix else entry.name
+            if entry.is_dir():
+                pending.append((entry.path, child))
+            elif entry.is_file() and not _describes(entry.name, names):
+                yield _Found(child.replace(os.sep, "/"), entry.path, entry.stat().st_size, explicit=False)
+
+
+def _saved(folder: str, prefix: str, names: Iterable[str], split: bool) -> Iterator[_Found]:
+    for name in names:
+        path, child = os.path.join(folder, name), os.path.join(prefix, name) if prefix else name
+        yield _Found(child.replace(os.sep, "/"), path, os.path.getsize(path), explicit=False, split=split)
+
+
+def _describes(name: str, names: set[str]) -> bool:
+    """Whether a file speaks of Arrow files beside it, as in the cache of ``datasets``, and holds no rows."""
+    return name in (DICT, INFO, STATE) and any(other.endswith(".arrow") for other in names)
 
 
 def _root_of_glob(pattern: str) -> str:
@@ -128,12 +150,28 @@ def _named_by(pattern: str, path: str) -> bool:
 def _ranges(path: str, found: _Found, config: FilesConfig) -> Iterator[Unit]:
     kind = format_of(path, config) or Format.text
     step = config.range_bytes
-    if is_compressed(path) or kind not in (Format.text, Format.lines) or found.size <= step:
+    ranges: list[tuple[int, int, int]] = []
+    if kind is Format.parquet and found.size > step:
+        ranges = _groups(row_group_sizes(path), step)
+    elif kind in (Format.text, Format.lines) and not compression(path):
+        starts = range(0, found.size, step)
+        ranges = [(start, min(start + step, found.size), min(step, found.size - start)) for start in starts]
+    if len(ranges) < 2:
         yield Unit(id=found.id, path=path, size=found.size)
         return
-    for start in range(0, found.size, step):
-        end = min(start + step, found.size)
-        yield Unit(id=f"{found.id}{RANGE}{start}", path=path, start=start, end=end, size=end - start)
+    for start, end, size in ranges:
+        yield Unit(id=f"{found.id}{RANGE}{start}", path=path, start=start, end=end, size=size)
+
+
+def _groups(sizes: list[int], step: int) -> list[tuple[int, int, int]]:
+    """(first, stop, bytes) of runs of row groups, each of so many bytes or of a single group."""
+    found: list[tuple[int, int, int]] = []
+    for number, size in enumerate(sizes):
+        if found and found[-1][2] + size <= step:
+            found[-1] = (found[-1][0], number + 1, found[-1][2] + size)
+        else:
+            found.append((number, number + 1, size))
+    return found
 
 
 def _check_named_file(found: _Found, config: FilesConfig) -> None:
@@ -163,6 +201,6 @@ def _nothing(path: str, config: FilesConfig, empty: int = 0) -> Problem:
         )
     return Problem(
         f"files.path: {path} holds nothing to read",
-        f"no file in it or below it ends in {suffixes} (or one of these and .gz or .zst)",
+        f"no file in it or below it ends in {suffixes} (or one of these and {', '.join(COMPRESSED)})",
         "name another folder, or add the ending to files.suffixes, as in files.suffixes=[.log]",
     )

@@ -7,35 +7,48 @@ from pathlib import PurePath
 
 from lmgraft_files.plugin import FilesConfig, Rows
 
-__all__ = ["Format", "format_of", "is_compressed", "known_suffixes"]
+__all__ = ["COMPRESSED", "Format", "compression", "format_of", "known_suffixes"]
 
 
 class Format(Enum):
     text = "text"
     lines = "JSON lines"
     json = "JSON"
+    csv = "CSV"
+    tsv = "TSV"
     parquet = "Parquet"
+    arrow = "Arrow"
 
 
-COMPRESSED = (".gz", ".zst")
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 TEXT = (".txt", ".md", ".rst", ".text")
-ROWS = {".jsonl": Format.lines, ".ndjson": Format.lines, ".json": Format.json, ".parquet": Format.parquet}
+ROWS = {
+    ".jsonl": Format.lines,
+    ".ndjson": Format.lines,
+    ".json": Format.json,
+    ".csv": Format.csv,
+    ".tsv": Format.tsv,
+    ".parquet": Format.parquet,
+    ".arrow": Format.arrow,
+}
+#: They compress by themselves and are read from any place in them.
+WHOLE = (Format.parquet, Format.arrow)
 
 
 def format_of(name: str, config: FilesConfig) -> Format | None:
     """The format of a file of this name, or None where the ending says nothing. Text is no source of chats or pairs."""
-    suffix = PurePath(name).suffix.lower()
-    if suffix in COMPRESSED:
-        suffix = PurePath(PurePath(name).stem).suffix.lower()
-        if suffix == ".parquet":  # Parquet compresses by itself and is read from its end
-            return None
+    packed = compression(name)
+    suffix = PurePath(PurePath(name).stem if packed else name).suffix.lower()
     if config.rows is Rows.text and suffix in _text_suffixes(config):
         return Format.text
-    return ROWS.get(suffix)
+    found = ROWS.get(suffix)
+    return None if packed and found in WHOLE else found
 
 
-def is_compressed(name: str) -> bool:
-    return name.lower().endswith(COMPRESSED)
+def compression(name: str) -> str:
+    """The ending that says how a file is compressed; empty where it is not."""
+    suffix = PurePath(name).suffix.lower()
+    return suffix if suffix in COMPRESSED else ""
 
 
 def known_suffixes(config: FilesConfig) -> list[str]:

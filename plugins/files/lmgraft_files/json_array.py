@@ -8,11 +8,13 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from lmgraft.errors import Problem, UserError
+from lmgraft.errors import Problem
+from lmgraft.seams.data_source import Damaged, Unreadable
 
 from lmgraft_files.json_lines import JsonLines
 from lmgraft_files.opening import BOM, not_utf8, opened
-from lmgraft_files.table import Row, Table, as_object
+from lmgraft_files.plugin import FilesConfig
+from lmgraft_files.table import Row, Table, as_row, too_long
 
 __all__ = ["JsonArray", "json_table"]
 
@@ -22,27 +24,29 @@ MARGIN = 64
 SPACE = re.compile(r"[ \t\r\n]*")
 
 
-def json_table(path: str) -> Table:
+def json_table(path: str, config: FilesConfig) -> Table:
     """The reader of a .json file: a list, or, as hubs often name them, JSON lines."""
-    with opened(path) as stream:
+    with opened(path, config.expansion) as stream:
         head = stream.read(CHUNK).removeprefix(BOM).lstrip()
-    return JsonArray(path) if head.startswith(b"[") else JsonLines(path)
+    return JsonArray(path, config) if head.startswith(b"[") else JsonLines(path, config)
 
 
 class JsonArray:
-    """A ``.json`` file that holds a list of objects. A place is the line where the row begins."""
+    """A ``.json`` file that holds a list of objects. A place is the line where the row begins.
 
-    def __init__(self, path: str, chunk: int = CHUNK) -> None:
-        self.path, self.chunk = path, chunk
+    Behind a break in the list nothing can be told apart any more: the rest of the file is lost.
+    """
 
-    def rows(self, offset: int) -> Iterator[Row]:
-        with opened(self.path) as stream:
+    def __init__(self, path: str, config: FilesConfig, chunk: int = CHUNK) -> None:
+        self.path, self.config, self.chunk = path, config, chunk
+
+    def rows(self) -> Iterator[Row | Damaged]:
+        with opened(self.path, self.config.expansion) as stream:
             text = _Scanner(self, stream)
             text.expect("[")
             if text.peek() != "]":
-                for number, (line, value) in enumerate(text.values()):
-                    if number >= offset:
-                        yield line, as_object(value, self.where, line)
+                for line, value in text.values():
+                    yield as_row(value, self.where(line), line)
             text.expect("]")
             if text.peek():
                 raise text.broken("there is more after the list's end")
@@ -84,10 +88,10 @@ class _Scanner:
             raise self.broken(f"expected {character!r}, found {found!r}" if found else "the file ends too early")
         self._go(self._at + 1)
 
-    def broken(self, message: str) -> UserError:
+    def broken(self, message: str) -> Unreadable:
         fact = f"files: {self._table.where(self._line)} is not valid JSON"
         remedy = "a .json file holds a list of objects, [{...}, {...}], or one whole object a line"
-        return UserError(Problem(fact, message, remedy))
+        return Unreadable("bad_json", Problem(fact, message, remedy))
 
     def _value(self) -> Any:
         while True:
@@ -110,14 +114,18 @@ class _Scanner:
         self._at = at
 
     def _more(self) -> bool:
-        held = self._held[self._at :]
+        held, limit = self._held[self._at :], self._table.config.row_bytes
+        if len(held) > limit:
+            raise Unreadable("too_long", too_long(self._table.where(self._line), len(held), limit))
         # As much again as is held: a row larger than a chunk is scanned a few times, not once a chunk.
         chunk = self._stream.read(max(self._table.chunk, len(held)))
         try:
             self._held = held + self._decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
             offset = self._fed + len(chunk) - len(error.object) + error.start
-            raise not_utf8(self._table.path, offset, error.object[error.start]) from None
+            line = self._line + held.count("\n") + error.object.count(b"\n", 0, error.start)
+            found = not_utf8(self._table.where(line), offset, error.object[error.start])
+            raise Unreadable(found.reason, found.problem) from None
         self._at = 0
         self._fed += len(chunk)
         return bool(chunk)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import BinaryIO
 
-from lmgraft.errors import Problem, UserError
+from lmgraft.errors import Problem
+from lmgraft.seams.data_source import Damaged
 
-from lmgraft_files.opening import BOM, line_at, opened, utf8
-from lmgraft_files.table import Row, as_object
+from lmgraft_files.opening import BOM, Lines, Place, not_utf8, opened
+from lmgraft_files.plugin import FilesConfig
+from lmgraft_files.table import Row, as_row, too_long
 
 __all__ = ["JsonLines"]
 
@@ -18,46 +20,56 @@ class JsonLines:
     """Lines end with ``\\n`` only, since a text may hold Unicode's other line ends. Blank lines are no rows.
 
     A range ``[start, end)`` holds the rows that *start* in it, so ranges that touch share no row and lose none.
-    A place is the byte where a line starts.
+    A place is the number of a line in the range, from 0.
     """
 
-    def __init__(self, path: str, start: int = 0, end: int | None = None) -> None:
-        self.path, self.start, self.end = path, start, end
+    def __init__(self, path: str, config: FilesConfig, start: int = 0, end: int | None = None) -> None:
+        self.path, self.config, self.start, self.end = path, config, start, end
+        self._place = Place(path, start)
 
-    def rows(self, offset: int) -> Iterator[Row]:
-        with opened(self.path) as stream:
-            for position, line in self._lines(stream):
-                if offset:  # skipped, not parsed again
-                    offset -= 1
-                    continue
-                yield position, self._parse(line, position)
+    def rows(self) -> Iterator[Row | Damaged]:
+        with opened(self.path, self.config.expansion) as stream:
+            yield from self._rows(stream)
 
     def where(self, place: int) -> str:
-        return f"{self.path}:{line_at(self.path, place)}"
+        return self._place.where(place)
 
-    def _lines(self, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-        position = 0
+    def _rows(self, stream: BinaryIO) -> Iterator[Row | Damaged]:
+        lines = Lines(stream, self.config.row_bytes)
+        position, number = self.start, 0
         if self.start:
             stream.seek(self.start - 1)  # a line starts at ``start`` if the byte before it ends one
-            position = self.start - 1 + len(stream.readline())
+            position = self.start - 1 + lines.skip()[0]
+            number = int(position > self.start)  # that line's end is counted where the next one begins
         while self.end is None or position < self.end:
-            line = stream.readline()
-            if not line:
+            line = lines.next()
+            if line is None:
+                size = lines.skip()[0]
+                yield Damaged("too_long", too_long(self.where(number), size, self.config.row_bytes), size)
+            elif not line:
                 return
-            body = line.removeprefix(BOM) if position == 0 else line
-            if body.strip():
-                yield position + len(line) - len(body), body
-            position += len(line)
+            else:
+                size = len(line)
+                body = line.removeprefix(BOM) if position == 0 else line
+                if not body.isspace() and body:
+                    yield self._parsed(body, number, position + size - len(body))
+            position += size
+            number += 1
 
-    def _parse(self, line: bytes, position: int) -> Mapping[str, Any]:
-        text = utf8(line, self.path, position)
+    def _parsed(self, line: bytes, number: int, position: int) -> Row | Damaged:
         try:
-            row = json.loads(text)
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return not_utf8(self.where(number), position + error.start, line[error.start], len(line))
+        try:
+            value = json.loads(text)
         except (ValueError, RecursionError) as error:
             problem = Problem(
-                f"files: {self.where(position)} is not valid JSON",
+                f"files: {self.where(number)} is not valid JSON",
                 f"{error}; the line begins with {text[:40]!r}",
                 "each line must be one whole JSON object; a list of objects belongs into a .json file",
             )
-            raise UserError(problem) from None
-        return as_object(row, self.where, position)
+            return Damaged("bad_json", problem, len(line))
+        if isinstance(value, dict):
+            return Row(number, value, len(line))
+        return as_row(value, self.where(number), number, len(line))

@@ -6,64 +6,67 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from lmgraft.errors import Problem, UserError
+from lmgraft.errors import Problem
+from lmgraft.rows.reader import RowReader
+from lmgraft.seams.data_source import Damaged, Unreadable
 
-from lmgraft_files.row import RowReader
-from lmgraft_files.table import Row, bad_row
+from lmgraft_files.columnar import BATCH_BYTES, BATCH_ROWS, columns_of, rows_of
+from lmgraft_files.table import Row
 
-__all__ = ["Parquet"]
+__all__ = ["Parquet", "row_group_sizes"]
 
-#: Rows that are Python objects at one time.
-BATCH = 256
+#: Read of a column at one time, instead of all that a row group has of it.
+BUFFER = 1 << 20
+ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError)
+
+
+def row_group_sizes(path: str) -> list[int]:
+    """The bytes of each row group in the file; none where it is no Parquet, which reading it tells."""
+    try:
+        metadata = pq.read_metadata(path)
+    except ERRORS:
+        return []
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    return [sum(group.column(i).total_compressed_size for i in range(group.num_columns)) for group in groups]
 
 
 class Parquet:
-    """Only the columns that ``reader`` needs and those of plain values are read. A place is a row's number, from 0."""
+    """The row groups ``[start, end)``. A place is a row's number in the file, from 0.
 
-    def __init__(self, path: str, reader: RowReader) -> None:
-        self.path, self.reader = path, reader
+    A row group that is broken is damaged as a whole; those after it are read.
+    """
 
-    def rows(self, offset: int) -> Iterator[Row]:
+    def __init__(self, path: str, reader: RowReader, start: int = 0, end: int | None = None) -> None:
+        self.path, self.reader, self.start, self.end = path, reader, start, end
+
+    def rows(self) -> Iterator[Row | Damaged]:
         try:
-            with pq.ParquetFile(self.path) as file:
-                yield from self._rows(file, offset)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            problem = Problem(
-                f"files: {self.path} cannot be read as Parquet",
-                str(error),
-                "fetch or make the file again; a file that is no Parquet needs another ending",
-            )
-            raise UserError(problem) from None
+            file = pq.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False)
+        except ERRORS as error:
+            raise Unreadable("bad_parquet", self._broken("", error)) from None
+        with file:
+            columns = columns_of(file.schema_arrow, self.reader, self.path)
+            sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+            for number in range(self.start, len(sizes) if self.end is None else self.end):
+                try:
+                    yield from self._group(file, number, columns, sum(sizes[:number]))
+                except ERRORS as error:
+                    problem = self._broken(f" (row group {number + 1} of {len(sizes)})", error)
+                    yield Damaged("bad_parquet", problem, file.metadata.row_group(number).total_byte_size)
 
     def where(self, place: int) -> str:
         return f"{self.path} (row {place + 1})"
 
-    def _rows(self, file: pq.ParquetFile, offset: int) -> Iterator[Row]:
-        columns = self._columns(file.schema_arrow)
-        place = 0
-        for number in range(file.num_row_groups):
-            size = file.metadata.row_group(number).num_rows
-            if place + size <= offset:
-                place += size
-                continue
-            for batch in file.iter_batches(BATCH, row_groups=[number], columns=columns):
-                skip = min(max(0, offset - place), batch.num_rows)
-                place += skip
-                for row in batch.slice(skip).to_pylist():
-                    yield place, row
-                    place += 1
+    def _group(self, file: pq.ParquetFile, number: int, columns: list[str], first: int) -> Iterator[Row | Damaged]:
+        group = file.metadata.row_group(number)
+        chunks = (group.column(index) for index in range(group.num_columns))
+        size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+        rows = min(BATCH_ROWS, max(1, BATCH_BYTES * group.num_rows // max(1, size)))
+        for batch in file.iter_batches(rows, row_groups=[number], columns=columns, use_threads=False):
+            yield from rows_of(batch, first, self.path)
+            first += batch.num_rows
 
-    def _columns(self, schema: pa.Schema) -> list[str]:
-        needed = {key if key in schema.names else key.split(".")[0]: key for key in self.reader.keys}
-        for top, key in needed.items():
-            if top not in schema.names:
-                raise bad_row(self.path, self.reader.lacks(key, schema.names))
-        wanted = {*needed, *(key.split(".")[0] for key in self.reader.optional)}
-        return [field.name for field in schema if field.name in wanted or _is_plain(field.type)]
-
-
-def _is_plain(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_floating)
-    return any(test(kind) for test in tests) or pa.types.is_boolean(kind)
+    def _broken(self, part: str, error: Exception) -> Problem:
+        fact = f"files: {self.path}{part} cannot be read as Parquet"
+        remedy = "fetch or make the file again; a file that is no Parquet needs another ending"
+        return Problem(fact, str(error), remedy)

@@ -5,73 +5,41 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
-from lmgraft.component import Component, ComponentConfig, execution
+from lmgraft.component import Component, execution
 from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
+from lmgraft.rows.kinds import Rows, RowsConfig
 
-__all__ = ["KEYS", "FilesConfig", "Rows", "is_glob", "lmgraft_data_source"]
-
-
-class Rows(Enum):
-    """What a row of a JSONL, JSON or Parquet file is read as."""
-
-    text = "text"
-    messages = "messages"
-    alpaca = "alpaca"
-    sharegpt = "sharegpt"
-    pairs = "pairs"
-    hh = "hh"
-
-
-#: The keys of each kind of row, by our names; those that end in ? may be missing. Pairs need a prompt
-#: unless their answers are whole conversations, which hold it.
-KEYS = {
-    Rows.text: ("text",),
-    Rows.messages: ("messages", "system?"),
-    Rows.alpaca: ("instruction", "input?", "output", "system?", "history?"),
-    Rows.sharegpt: ("conversations", "system?"),
-    Rows.pairs: ("prompt?", "chosen", "rejected", "system?"),
-    Rows.hh: ("chosen", "rejected"),
-}
-_COLUMNS = {
-    Rows.text: frozenset({"columns:text"}),
-    Rows.messages: frozenset({"columns:messages"}),
-    Rows.alpaca: frozenset({"columns:messages"}),
-    Rows.sharegpt: frozenset({"columns:messages"}),
-    Rows.pairs: frozenset({"columns:prompt", "columns:chosen", "columns:rejected"}),
-    Rows.hh: frozenset({"columns:prompt", "columns:chosen", "columns:rejected"}),
-}
+__all__ = ["FilesConfig", "Rows", "is_glob", "lmgraft_data_source", "missing"]
 
 
 @dataclass
-class FilesConfig(ComponentConfig):
-    """Local files: plain text, JSONL, JSON and Parquet."""
+class FilesConfig(RowsConfig):
+    """Local files: plain text, JSONL, JSON, CSV, TSV, Parquet, Arrow and saved ``datasets`` folders."""
+
+    source: ClassVar[str] = "files"
 
     path: Any = execution(None)
     """A file, a folder (read with all below it), a glob (``data/**/*.txt``), or a list of these; null reads nothing."""
-    rows: Rows = Rows.text
-    """``text``: the column named by ``text``. Chats: ``messages`` (role and content), ``alpaca`` (instruction, input,
-    output), ``sharegpt`` (conversations of from and value). Preferences: ``pairs`` (prompt, chosen, rejected; each a
-    text, or messages), ``hh`` (transcripts of Human and Assistant)."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """Where a row keeps its fields under other keys: ``{prompt: question, chosen: response_j}``; ``a.b`` reaches into
-    objects."""
-    text: str = "text"
-    """The key that holds the text of a row; ``a.b`` reaches into objects."""
-    group: str | None = None
-    """The key whose value says which rows belong together when some are held out; null: each row is by itself."""
+    split: str | None = None
+    """The split to read of a folder that ``DatasetDict.save_to_disk`` wrote; null where there is one only."""
     suffixes: list[str] = field(default_factory=list)
     """More file name endings to read as plain text, as in ``[.py, .c]``."""
     document_bytes: int = 1 << 20
     """A text file above this is cut at blank lines into documents of at most so many bytes."""
     range_bytes: int = 64 << 20
-    """Uncompressed text and JSONL files above this are handed to workers in ranges of so many bytes."""
-
-    def provides(self) -> frozenset[str]:
-        return _COLUMNS[self.rows]
+    """Uncompressed text, JSONL and Parquet files above this are handed to workers in ranges of so many bytes."""
+    row_bytes: int = 64 << 20
+    """A line of JSONL, a record of CSV or a row of a JSON list above this is damaged, so that memory is bounded."""
+    expansion: int = 200
+    """A compressed file that has given more than 64 MiB and more than so many times what was read of it is taken for a
+    zip bomb and not read on."""
+    delimiter: str | None = None
+    """Between the fields of CSV and TSV; null takes a comma in ``.csv``, a tab in ``.tsv``."""
+    quotes: bool = True
+    """CSV and TSV: fields may stand in double quotes, as RFC 4180 has it; false takes quotes for text."""
 
     def ready(self) -> bool:
         return self.path is not None
@@ -83,17 +51,7 @@ class FilesConfig(ComponentConfig):
 
     def check(self) -> Iterator[Problem | str]:
         yield from self._check_path()
-        if not self.text:
-            yield "text is empty; it names the key that holds the text of a row"
-        names = [name.rstrip("?") for name in KEYS[self.rows]]
-        for name, key in self.columns.items():
-            if name not in names or self.rows is Rows.text:
-                known = "set files.text" if self.rows is Rows.text else f"it has {', '.join(names)}"
-                yield f"columns names {name!r}, which rows={self.rows.value} has not; {known}"
-            elif not key:
-                yield f"columns.{name} is empty; it names the key that holds it"
-        if self.group == "":
-            yield "group is empty; it names a key, or is null"
+        yield from self.check_rows()
         for suffix in self.suffixes:
             if not suffix.strip(". "):
                 yield f"suffixes holds {suffix!r}; expected file name endings, as in [.py, .c]"
@@ -101,6 +59,14 @@ class FilesConfig(ComponentConfig):
             yield f"document_bytes is {self.document_bytes}; a document may take at least 64 bytes"
         if self.range_bytes < self.document_bytes:
             yield f"range_bytes is {self.range_bytes}; it must be at least document_bytes, {self.document_bytes}"
+        if self.row_bytes < 64:
+            yield f"row_bytes is {self.row_bytes}; a row may take at least 64 bytes"
+        if self.expansion < 2:
+            yield f"expansion is {self.expansion}; it must be at least 2"
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+            yield f"delimiter is {self.delimiter!r}; it is one character, neither a quote nor a line break"
+        if self.split == "":
+            yield "split is empty; it names a split, or is null"
 
     def _check_path(self) -> Iterator[Problem | str]:
         entries = self.path if isinstance(self.path, list | tuple) else [self.path]
@@ -138,6 +104,7 @@ def lmgraft_data_source() -> list[Component[Any]]:
             name="files",
             target="lmgraft_files.source:Files",
             config=FilesConfig,
-            summary="Local text, JSONL, JSON and Parquet files, also .gz and .zst",
+            summary="Local text, JSONL, JSON, CSV, Parquet, Arrow; also .gz .zst .bz2 .xz",
+            revision=2,
         )
     ]

@@ -1,19 +1,22 @@
-"""Data source ``files``: local text, JSONL, JSON and Parquet, compressed or not."""
+"""Data source ``files``: local text, JSONL, JSON, CSV, TSV, Parquet and Arrow, compressed or not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lmgraft.seams.data_source import Document, Unit
+from lmgraft.rows.reader import RowReader
+from lmgraft.rows.values import RowError
+from lmgraft.seams.data_source import Damaged, Document, Unit
 
+from lmgraft_files.arrow import Arrow
+from lmgraft_files.delimited import Delimited
 from lmgraft_files.find import find_units, group_of
 from lmgraft_files.formats import Format, format_of
 from lmgraft_files.json_array import json_table
 from lmgraft_files.json_lines import JsonLines
 from lmgraft_files.parquet import Parquet
 from lmgraft_files.plugin import FilesConfig
-from lmgraft_files.row import RowError, RowReader
-from lmgraft_files.table import Table, bad_row
+from lmgraft_files.table import Table
 from lmgraft_files.text import read_pieces
 
 __all__ = ["Files"]
@@ -30,32 +33,54 @@ class Files:
         """All units, sorted by file and start. Raises UserError where a path is missing or has nothing to read."""
         return find_units(self.config)
 
-    def read(self, unit: Unit, offset: int) -> Iterator[Document]:
-        """The documents of a unit after its first ``offset``; ids are the unit's id and the number of piece or row.
+    def read(self, unit: Unit, offset: int) -> Iterator[Document | Damaged]:
+        """The documents of a unit after its first ``offset``; ids are the unit's id and the number of piece or row,
+        damaged ones counted, so that a row that is mended changes no other id.
 
-        Raises UserError, naming file and line, for what is corrupt, not UTF-8 or not the rows that were asked for.
+        Raises Unreadable, naming the file, where the rest of it cannot be read.
         """
+        for found in self._read(unit):
+            if not offset:
+                yield found
+            elif isinstance(found, Document):
+                offset -= 1
+
+    def _read(self, unit: Unit) -> Iterator[Document | Damaged]:
         table = self._table(unit)
-        return self._text(unit, offset) if table is None else self._rows(unit, table, offset)
+        return self._text(unit) if table is None else self._rows(unit, table)
 
     def _table(self, unit: Unit) -> Table | None:
-        path = unit.path or ""
-        kind = format_of(path, self.config)
-        if kind is Format.lines:
-            return JsonLines(path, unit.start, unit.end)
-        if kind is Format.json:
-            return json_table(path)
-        return Parquet(path, self.reader) if kind is Format.parquet else None
+        path, config = unit.path or "", self.config
+        match format_of(path, config):
+            case Format.lines:
+                return JsonLines(path, config, unit.start, unit.end)
+            case Format.json:
+                return json_table(path, config)
+            case Format.csv:
+                return Delimited(path, config, self.reader, ",")
+            case Format.tsv:
+                return Delimited(path, config, self.reader, "\t")
+            case Format.parquet:
+                return Parquet(path, self.reader, unit.start, unit.end)
+            case Format.arrow:
+                return Arrow(path, self.reader)
+        return None
 
-    def _text(self, unit: Unit, offset: int) -> Iterator[Document]:
-        pieces = read_pieces(unit.path or "", unit.start, unit.end, self.config.document_bytes, offset)
-        for number, text in enumerate(pieces, start=offset):
-            yield Document(id=f"{unit.id}:{number}", text=text, group=group_of(unit))
+    def _text(self, unit: Unit) -> Iterator[Document | Damaged]:
+        for number, text in enumerate(read_pieces(unit.path or "", unit.start, unit.end, self.config)):
+            if isinstance(text, Damaged):
+                yield text
+            else:
+                yield Document(id=f"{unit.id}:{number}", text=text, group=group_of(unit))
 
-    def _rows(self, unit: Unit, table: Table, offset: int) -> Iterator[Document]:
-        for number, (place, row) in enumerate(table.rows(offset), start=offset):
+    def _rows(self, unit: Unit, table: Table) -> Iterator[Document | Damaged]:
+        for number, row in enumerate(table.rows()):
+            if isinstance(row, Damaged):
+                yield row
+                continue
             try:
-                document = self.reader.document(row, f"{unit.id}:{number}")
+                document = self.reader.document(row.values, f"{unit.id}:{number}")
             except RowError as error:
-                raise bad_row(table.where(place), error) from None
-            yield document
+                yield error.damaged(f"files: {table.where(row.place)}", row.size)
+            else:
+                yield document

@@ -6,32 +6,42 @@ import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from lmgraft_files.opening import BOM, opened, utf8
+from lmgraft.seams.data_source import Damaged
+
+from lmgraft_files.opening import BOM, Place, not_utf8, opened
+from lmgraft_files.plugin import FilesConfig
 
 __all__ = ["read_pieces"]
 
 BLANK_LINES = re.compile(rb"\n(?:[ \t\r]*\n)+")
 
 
-def read_pieces(path: str, start: int, end: int | None, limit: int, offset: int) -> Iterator[str]:
-    """The text of ``path`` in pieces of at most ``limit`` UTF-8 bytes, after the first ``offset`` pieces.
+def read_pieces(path: str, start: int, end: int | None, config: FilesConfig) -> Iterator[str | Damaged]:
+    """The text of ``path`` in pieces of at most ``document_bytes`` UTF-8 bytes; what is not UTF-8 is damaged.
 
     With ``end``, only the range ``[start, end)`` is read, both moved back to a place where a cut does least harm, so
     that ranges which touch stay disjoint and leave nothing out. A byte order mark at the start of a file is no text.
-    Raises UserError for text that is not UTF-8.
+    Raises Unreadable where the file cannot be read on.
     """
-    with opened(path) as stream:
+    limit = config.document_bytes
+    with opened(path, config.expansion) as stream:
         position = 0
         read: Callable[[int], bytes] = stream.read
         if end is not None:
             position, stop = _align(stream, start, limit), _align(stream, end, limit)
             stream.seek(position)
             read = _bounded(stream, stop - position)
-        for number, piece in enumerate(_pieces(read, limit)):
-            if number >= offset:
-                body = piece.removeprefix(BOM) if position == 0 else piece
-                yield utf8(body, path, position + len(piece) - len(body))
+        place, lines = Place(path, position), 0
+        for piece in _pieces(read, limit):
+            body = piece.removeprefix(BOM) if position == 0 else piece
+            try:
+                yield body.decode("utf-8")
+            except UnicodeDecodeError as error:
+                where = place.where(lines + body.count(b"\n", 0, error.start))
+                at = position + len(piece) - len(body) + error.start
+                yield not_utf8(where, at, body[error.start], len(piece))
             position += len(piece)
+            lines += piece.count(b"\n")
 
 
 def _pieces(read: Callable[[int], bytes], limit: int) -> Iterator[bytes]:

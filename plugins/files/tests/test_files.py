@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from lmgraft.errors import UserError
-from lmgraft.seams.data_source import DataSource, Document
+from lmgraft.seams.data_source import Damaged, DataSource, Document
 from lmgraft_files.plugin import FilesConfig, Rows, lmgraft_data_source
 from lmgraft_files.source import Files
 
@@ -31,7 +31,18 @@ def files(path: object, **settings: object) -> Files:
 
 
 def documents(source: Files) -> list[Document]:
-    return [document for unit in source.units() for document in source.read(unit, 0)]
+    """All of them; the first that is damaged is raised."""
+    found = []
+    for unit in source.units():
+        for one in source.read(unit, 0):
+            if isinstance(one, Damaged):
+                raise UserError(one.problem)
+            found.append(one)
+    return found
+
+
+def found_in(source: Files) -> list[Document | Damaged]:
+    return [found for unit in source.units() for found in source.read(unit, 0)]
 
 
 def texts(source: Files) -> list[str | None]:
@@ -111,7 +122,7 @@ def test_other_keys_dotted_keys_and_groups(tmp_path: Path) -> None:
 
 
 def test_chats(tmp_path: Path) -> None:
-    chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": ["f"]}]
+    chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo", "weight": 0}]
     write(tmp_path / "a.jsonl", jsonl([{"messages": chat, "lang": "en"}]))
     plain = [{"role": "user", "content": "Hi", "name": None}]
     as_parquet(tmp_path / "b.parquet", [{"messages": plain}])
@@ -221,7 +232,7 @@ def test_paths_that_give_nothing(tmp_path: Path, folder: Path) -> None:
     assert "matches nothing" in refusal(Files(FilesConfig(path=f"{folder}/*.nope")).units)
     write(tmp_path / "other" / "a.bin", b"x")
     message = refusal(Files(FilesConfig(path=str(tmp_path / "other"))).units)
-    assert ".json, .jsonl, .md, .ndjson, .parquet, .rst, .text, .txt" in message
+    assert ".arrow, .csv, .json, .jsonl, .md, .ndjson, .parquet, .rst, .text, .tsv, .txt" in message
     assert "files.rows=pairs" in refusal(Files(FilesConfig(path=str(folder / "b.txt"), rows=Rows.pairs)).units)
     assert "not set" in refusal(Files(FilesConfig()).units)
 
@@ -269,7 +280,7 @@ def test_bad_parquet_rows_are_named(tmp_path: Path) -> None:
     as_parquet(path, [{"text": "a"}, {"text": None}])
     assert "a.parquet (row 2): 'text' is no text" in refusal(lambda: documents(files(path)))
     pq.write_table(pa.table({"text": pa.array([b"\xff"]).cast(pa.string(), safe=False)}), path)
-    assert "Parquet" in refusal(lambda: documents(files(path)))
+    assert "a.parquet (row 1) is not UTF-8" in refusal(lambda: documents(files(path)))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from lmgraft.errors import UserError
-from lmgraft.seams.data_source import Document
+from lmgraft.seams.data_source import Damaged, Document
 from lmgraft_files.plugin import FilesConfig, Rows
 from lmgraft_files.source import Files
 
@@ -20,8 +20,12 @@ from lmgraft_files.source import Files
 def read(path: Path, **settings: Any) -> list[Document]:
     config = FilesConfig(path=str(path), **settings)
     assert list(config.check()) == []
-    source = Files(config)
-    return [document for unit in source.units() for document in source.read(unit, 0)]
+    source, rows = Files(config), []
+    for found in (found for unit in source.units() for found in source.read(unit, 0)):
+        if isinstance(found, Damaged):
+            raise UserError(found.problem)
+        rows.append(found)
+    return rows
 
 
 def one(folder: Path, row: dict[str, Any], **settings: Any) -> Document:
