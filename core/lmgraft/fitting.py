@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lmgraft.component import ComponentConfig
 from lmgraft.errors import Problem
+from lmgraft.keyed import by_key
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe, StageNode
@@ -24,7 +25,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     for stage in recipe.stages:
         yield from _own(stage.name, stage.config, recipe, stage.name)
         for part in stage.parts:
-            yield from _own(part.path, part.config, recipe, stage.name)
+            yield from (by_key(item, part.seam, part.path) for item in _own(part.path, part.config, recipe, stage.name))
         yield from _needs(recipe, stage)
     for part in recipe.trackers:
         yield from _own(part.path, part.config, recipe, "")

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 
 from lmgraft.errors import Problem, UserError
 from lmgraft.phrases import part_names
-from lmgraft.version import DOORS, MANY, SEAMS
+from lmgraft.version import DOORS, MANY, SEAMS, several
 
 __all__ = ["parse"]
 
@@ -70,12 +70,17 @@ def _meaningless(line: str, override: Override) -> list[Problem]:
         return []
     value: Any = override.value()
     names = value if isinstance(value, list) else [value]
+    if place and group in MANY and not several(group, place) and len(names) != 1:
+        cause = f"{place} is one part's key, and a list goes where the list is"
+        remedy = f"{group}@{place}=NAME chooses one; {group}@{place.rpartition('.')[0]}=[NAME,NAME] several"
+        return [Problem(f"{line} chooses {len(names)} parts", cause, remedy)]
     if all(isinstance(name, str) for name in names):
         return []
     choice = f"{group}@{place}" if place else group
-    if group in MANY:
+    if several(group, place or ""):
         remedy = f"{choice}=[] takes none, {choice}=[NAME] one of {', '.join(part_names(group))}"
     else:
         remedy = f"{choice}=NAME, of {', '.join(part_names(group))}"
-        remedy += f"; {place}=null leaves an optional part out" if place else ""
+        out = f"~{choice}" if group in MANY else f"{place}=null"
+        remedy += f"; {out} leaves an optional part out" if place else ""
     return [Problem(f"{line} chooses no part", "a group takes the name of a part", remedy)]

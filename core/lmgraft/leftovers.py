@@ -13,10 +13,14 @@ from contextvars import ContextVar
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import IConfigRepository
+from hydra.core.default_element import ResultDefault
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from lmgraft.unwrapping import one_for_each_key, unwrapped
 from lmgraft.version import DOORS, SEAMS
 
 __all__ = ["Loader", "notes", "without"]
@@ -26,7 +30,15 @@ _NOTES = "_lmgraft_notes"
 
 
 class Loader(ConfigLoaderImpl):
-    """Hydra's loader, which composes again without a leftover that stood in the way."""
+    """Hydra's loader, which unwraps parts that are chosen for a key, and composes again without a leftover that stood
+    in the way."""
+
+    def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
+        return unwrapped(super()._load_single_config(default, repo), default)
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        one_for_each_key(defaults)
+        return super()._compose_config_from_defaults_list(defaults, repo)
 
     def load_configuration(
         self,

@@ -244,8 +244,9 @@ class _Reader:
                 self.problem(f"{where}.{key} is set to a plain value", cause, f"{where}.{key}.SETTING=VALUE")
                 continue
             if child._is_interpolation() or (nodes.class_of(child) is None and "part" in child):
-                chosen = ",".join(str(name) for name in value if nodes.class_of(value._get_node(name)))
-                cause = f"{a(seam)} stands under its own name and is chosen by its group, never set by hand"
+                named = {str(name): nodes.class_of(value._get_node(name)) for name in value}
+                chosen = ",".join(name for name, kind in named.items() if kind and name in parts_of(seam, kind))
+                cause = f"{a(seam)} stands under its own name, or a key, and is chosen by its group, never set by hand"
                 choice = f"{seam}@{where}=[{chosen},NAME], of {', '.join(part_names(seam))}"
                 self.problem(f"{where}.{key} is no part", cause, choice.replace("[,", "["))
                 continue
@@ -286,7 +287,9 @@ class _Reader:
         for word in {key, "part"}:
             value = str(node._get_node(word)._value())  # type: ignore[union-attr]
             if value not in chosen:
-                self.problems.append(part_by_hand(where, word, value, seam, many=seam in MANY))
+                # Under a key of its own a part is chosen for that key; else it is one of the list above it.
+                listed = seam in MANY and where.rpartition(".")[2] in chosen
+                self.problems.append(part_by_hand(where, word, value, seam, many=listed))
                 return None
         try:
             return registry().get(seam, str(node._get_node(key)._value()), where)  # type: ignore[union-attr]

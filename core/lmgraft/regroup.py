@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lmgraft import configs, places, table
 from lmgraft.errors import Problem
 from lmgraft.phrases import a, part_names
-from lmgraft.version import DOORS, MANY, SEAMS
+from lmgraft.version import DOORS, MANY, SEAMS, several
 
 if TYPE_CHECKING:
     from lmgraft.compose import RecipeRef
@@ -114,7 +114,8 @@ def _no_match(match: re.Match[str], ref: RecipeRef, overrides: Sequence[str]) ->
     chosen = [other for other, seam in places.places(ref).items() if seam == group and other != place]
     likely = _close(place, chosen) if place else (chosen[0] if len(chosen) == 1 else "")
     cause = "the recipe's defaults list chooses nothing there"
-    if place and places.seam_at(place, ref) == group:  # a slot that the recipe leaves empty
+    slot = place if several(group, place) or group not in MANY else place.rpartition(".")[0]
+    if slot and places.seam_at(slot, ref) == group:  # a slot that the recipe leaves empty, or a key within one
         remedy = f"+{group}@{place}={value} chooses one"
     elif likely:
         remedy = f"did you mean {group}@{likely}={value}?"
@@ -187,7 +188,7 @@ def _sweep(match: re.Match[str], ref: RecipeRef, overrides: Sequence[str]) -> Pr
 def _not_deleted(match: re.Match[str], ref: RecipeRef, overrides: Sequence[str]) -> Problem:
     key = match.group(1).partition("=")[0]
     group, _, place = key.partition("@")
-    if group in MANY:
+    if several(group, place):
         cause = "the list there is chosen as a whole"
         return Problem(f"{key} is not deleted (the command line)", cause, f"{key}=[] takes none, {key}=[NAME] others")
     chosen = [other for other, seam in places.places(ref).items() if seam == group]

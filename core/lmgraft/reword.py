@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lmgraft import places, regroup
 from lmgraft.errors import Problem, UserError
 from lmgraft.phrases import a, keys_of, no_key, owner, part_names
-from lmgraft.version import MANY
+from lmgraft.version import several
 
 if TYPE_CHECKING:
     from lmgraft.compose import RecipeRef
@@ -96,7 +96,7 @@ def _on_command_line(key: str, ref: RecipeRef, overrides: Sequence[str]) -> Prob
         return None
     if value is None:
         return _in_file(ref)
-    many = seam in MANY
+    many = several(seam, key)
     remedy = f"{seam}@{key}={_choice(value, many=many)}{_hint(value, seam)}"
     fact = f"{key}={value} is a plain value where {'parts belong' if value == 'null' and many else 'a part belongs'}"
     return Problem(fact, _grouped(seam), remedy)
@@ -114,7 +114,7 @@ def _in_file(ref: RecipeRef) -> Problem | None:
         )
         if seam == "stage" and shown not in part_names("stage"):
             return Problem(fact, "a stage takes its settings by key", f"write {place}: {{KEY: VALUE}}")
-        typed = _choice(shown, many=seam in MANY)
+        typed = _choice(shown, many=several(seam, place))
         return Problem(fact, _grouped(seam), f"in defaults: - {seam}@{place}: {typed}{_hint(shown, seam)}")
     return None
 

@@ -18,6 +18,7 @@ __all__ = [
     "Deprecated",
     "installed",
     "place",
+    "several",
     "spoken",
 ]
 
@@ -27,7 +28,7 @@ SEAMS = ("data_source", "filter", "tokenizer", "architecture", "parallelism", "o
 DOORS = ("initializer", "merge", "exporter", "optimizer", "schedule", "teacher", "stage", "lifecycle")
 #: Entry-point groups ``lmgraft.GROUP`` that name no part: packages of recipes, modules of conformance suites.
 GROUPS = ("recipes", "testing")
-#: Seams of which a recipe takes several, in order: their parts come wrapped under their own names.
+#: Seams of which a recipe takes several, in order: each stands under its part's name, or under a key of its own.
 MANY = frozenset({"data_source", "filter", "evaluator", "lifecycle"})
 #: seam -> (oldest, newest) version of its protocol that this core speaks.
 SEAM_API: dict[str, tuple[int, int]] = {**dict.fromkeys((*SEAMS, *DOORS), (1, 1)), "lifecycle": (1, 2)}
@@ -77,6 +78,11 @@ def installed() -> str:
 def place(seam: str) -> str:
     """``filter seam``, ``lifecycle door``."""
     return f"{seam} {'door' if seam in DOORS else 'seam'}"
+
+
+def several(seam: str, where: str) -> bool:
+    """Whether a place of a recipe takes a list of parts: ``corpus.filters`` does, ``corpus.filters.mine`` is one's."""
+    return seam in MANY and where.count(".") < (1 if seam == "lifecycle" else 2)
 
 
 def spoken(seam: str) -> str:

@@ -95,7 +95,7 @@ WRONG = [
           cause="cosine is a schedule"),
     Wrong("a part among many that is not installed", ("filter@corpus.filters=[lenght]",),
           fact="no filter named 'lenght'",
-          cause="installed: exact_dedup, length", remedy="did you mean length?"),
+          cause="exact_dedup, ", remedy="did you mean length?"),
     Wrong("a part that is not installed, in the file", old=": adamw", new=": lion",
           fact="there is no optimizer named 'lion' (", cause="installed: adamw", remedy="pip install"),
     Wrong("a kind that is not installed", old="stage@pretrain: train", new="stage@pretrain: trian",

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from lmgraft.artifacts.corpus import from_batch, to_batch
 from lmgraft.errors import Fault, UserError
+from lmgraft.keyed import by_key, keyed
 from lmgraft.seams.data_source import Damaged, Document, Unit
 from lmgraft.seams.filter import Verdict
 from lmgraft.stages._corpus_crew import Workshop
@@ -82,17 +83,22 @@ def _documents(workshop: Workshop, read: Read, count: dict[str, int], damage: Da
 def _sound(source: Any, unit: Unit, name: str, damage: Damage | None) -> Iterator[Document]:
     """A unit's documents. What is damaged ends the stage, or is counted into ``damage``."""
     try:
-        for found in source.read(unit, 0):
+        for found in _read(source, unit, name):
             if not isinstance(found, Damaged):
                 yield found
             elif damage is None:
-                raise UserError(found.problem)
+                raise UserError(by_key(found.problem, "data_source", f"sources.{name}"))
             else:
                 damage.passed_over(name, unit, found)
     except UserError as error:
         if damage is None:
             raise
         damage.given_up(name, unit, error)
+
+
+def _read(source: Any, unit: Unit, name: str) -> Iterator[Document | Damaged]:
+    with keyed("data_source", f"sources.{name}"):
+        yield from source.read(unit, 0)
 
 
 def _checked(document: Document, source: str, count: dict[str, int]) -> Document:

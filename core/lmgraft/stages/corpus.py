@@ -31,6 +31,7 @@ from lmgraft.artifacts import Artifact
 from lmgraft.artifacts import corpus as files
 from lmgraft.component import StageConfig
 from lmgraft.errors import Problem, UserError
+from lmgraft.keyed import keyed
 from lmgraft.seams.data_source import Unit
 from lmgraft.seams.filter import FittedFilter
 from lmgraft.seams.stage import StageContext
@@ -114,11 +115,15 @@ class Corpus:
         """Active source -> its units. Listed once: the key and the work must speak of the same."""
         if self._units is None:
             names = active_sources(context, self._config)
-            self._units = {name: context.part(f"sources.{name}").units() for name in names}
-            for name, units in self._units.items():
+            listed: dict[str, list[Unit]] = {}
+            for name in names:
+                with keyed("data_source", f"{context.name}.sources.{name}"):
+                    listed[name] = context.part(f"sources.{name}").units()
+            for name, units in listed.items():
                 if not units:
                     fact = f"{context.name}.sources.{name} has nothing to read"
                     raise UserError(Problem(fact, "it found no files", f"check {context.name}.sources.{name}"))
+            self._units = listed
         return self._units
 
     def _crew(
@@ -164,10 +169,12 @@ def _fitted(context: StageContext, filters: list[str]) -> dict[str, Path]:
 
 def _mixed(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, row in told["sources"].items():
-        amount = f"{row['documents']:,} documents, {_size(row['bytes'])} ({row['share']:.1%})"
-        yield f"mixed from {name}", f"{row['weight']:g} of {told['weights']:g}: {row['epochs']:.3g} epochs, {amount}"
+        amount = f"{row['share']:.1%}, {row['documents']:,} documents, {_size(row['bytes'])}"
+        beside = ""
         if "printed_epochs" in row:
-            yield f"printed for {name}", f"{row['printed_epochs']:g} epochs" + (f": {row['why']}" * bool(row["why"]))
+            beside = f"; {row['printed_epochs']:g} printed" + (f": {row['why']}" if row["why"] else "")
+        weight = f"{row['weight']:g} of {told['weights']:g}"
+        yield f"from {name} (weight {weight})", f"{row['epochs']:.3g} epochs ({amount}{beside})"
 
 
 def _size(number: int) -> str:
