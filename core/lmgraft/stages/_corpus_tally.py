@@ -14,8 +14,12 @@ from lmgraft.seams.filter import KEEP, RowFilter, Verdict
 
 __all__ = ["Sifted", "Tally", "rewritten", "sift", "sound"]
 
-SAMPLE = 5
-"""Dropped documents that a filter's funnel shows."""
+SAMPLE = 3
+"""Dropped documents that a filter's funnel shows for each reason."""
+REASONS = 12
+"""Reasons of which it shows any."""
+NOTED = 5
+"""Documents that a filter says something of."""
 CLIP = 300
 """Characters of each."""
 
@@ -29,7 +33,7 @@ class Tally:
     rewritten: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     sample: list[dict[str, str]] = field(default_factory=list)
-    """The first of the dropped, by position in the corpus."""
+    """The first few of the dropped for each reason, and of the first few reasons, by position in the corpus."""
     counts: Counter[str] = field(default_factory=Counter)
     """What the verdicts counted, added up."""
     noted: list[dict[str, str]] = field(default_factory=list)
@@ -41,15 +45,21 @@ class Tally:
 
     def drop(self, reason: str, document: Document | Callable[[], Document]) -> None:
         """Counts a drop; a callable is asked for the document only where the sample still takes it."""
-        self.dropped[reason or "dropped"] += 1
-        if len(self.sample) < SAMPLE:
+        reason = reason or "dropped"
+        self.dropped[reason] += 1
+        if self.dropped[reason] <= SAMPLE and self._shows(reason):
             document = document() if callable(document) else document
-            self.sample.append({"id": document.id, "reason": reason or "dropped", "text": _excerpt(document)})
+            self.sample.append({"id": document.id, "reason": reason, "text": _excerpt(document)})
+
+    def _shows(self, reason: str) -> bool:
+        """Whether the sample takes one more of a reason."""
+        shown = Counter(row["reason"] for row in self.sample)
+        return shown[reason] < SAMPLE and (reason in shown or len(shown) < REASONS)
 
     def remark(self, verdict: Verdict, name: str) -> None:
         """Takes in what a verdict counts and says of the document ``name``."""
         self.counts.update(verdict.counts)
-        if verdict.note and len(self.noted) < SAMPLE:
+        if verdict.note and len(self.noted) < NOTED:
             self.noted.append({"id": name, "note": verdict.note[:CLIP]})
 
     def add(self, other: Tally) -> None:
@@ -57,9 +67,11 @@ class Tally:
         self.seen += other.seen
         self.rewritten += other.rewritten
         self.dropped.update(other.dropped)
-        self.sample = [*self.sample, *other.sample][:SAMPLE]
+        for row in other.sample:
+            if self._shows(row["reason"]):
+                self.sample.append(row)
         self.counts.update(other.counts)
-        self.noted = [*self.noted, *other.noted][:SAMPLE]
+        self.noted = [*self.noted, *other.noted][:NOTED]
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -6,7 +6,9 @@ The funnel, ``funnel.json``, has these keys:
 - ``sources``: name -> ``documents`` and ``bytes`` as written, and ``read``: the same as the source gave them, with
   ``repaired``, the documents in which surrogate halves that UTF-8 cannot hold were paired or replaced by U+FFFD.
 - ``filters``: in order, for each ``name``, ``seen``, ``kept`` (the rewritten included), ``rewritten``, ``dropped``
-  (reason -> number) and ``sample``, the first few of the dropped: ``id``, ``reason``, ``text`` (300 characters).
+  (reason -> number), ``sample``, the first three of the dropped for each of the first twelve reasons: ``id``,
+  ``reason``, ``text`` (300 characters); ``counts``, what its verdicts counted in documents, dropped or not, and
+  ``noted``, the first five of which it said something: ``id``, ``note``.
   Where ``max_bytes`` is set it stands last, as if it were a filter.
 - ``sources``: name -> with ``corrupt: quarantine`` also ``damaged`` (reason -> number), ``damaged_bytes`` (as far as
   known), ``cut_short`` (units whose rest is lost) and ``damaged_sample``; ``quarantine.jsonl`` holds the first thousand

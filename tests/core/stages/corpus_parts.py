@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +181,45 @@ class Sloppy:
         return []
 
 
+class Slow:
+    """Takes a tenth of a second for a batch."""
+
+    def __init__(self, config: Plain) -> None:
+        pass
+
+    def judge(self, batch: Sequence[Document]) -> list[Verdict]:
+        time.sleep(0.1)
+        return [KEEP] * len(batch)
+
+
+class Finds(Short):
+    """Counts the words ``OK`` and ``#`` of every text and says a word of those with both; drops what is short, and what
+    begins with a digit by that digit."""
+
+    def judge(self, batch: Sequence[Document]) -> list[Verdict]:
+        return [self.found(document.text or "") for document in batch]
+
+    def found(self, text: str) -> Verdict:
+        counts = {word: text.count(word) for word in ("OK", "#") if word in text}
+        note = f"both in {text!r}" if len(counts) == 2 else ""
+        reason = "too_short" if len(text) < self.least else text[0] * text[0].isdigit()
+        return Verdict(keep=not reason, reason=reason, counts=counts, note=note) if reason or counts else KEEP
+
+
+class FindsTwins(Twins):
+    """Says of each document that a twin of it was dropped, and counts them."""
+
+    def resolve(self, spool: Any, workdir: Path, memory_mb: int) -> Iterator[tuple[int, Verdict]]:
+        groups: dict[bytes, list[int]] = {}
+        for batch in spool.batches():
+            for row in batch.to_pylist():
+                groups.setdefault(row["hash"], []).append(row["position"])
+        for first, *others in groups.values():
+            if others:
+                yield first, Verdict(counts={"twins": len(others)}, note=f"{len(others)} twins")
+            yield from ((position, Verdict.drop("twin")) for position in others)
+
+
 class Lost(Twins):
     """Speaks of a document that is not there."""
 
@@ -199,6 +239,9 @@ COMPONENTS = {
         (Learnt, LearntConfig),
         (Killer, KillerConfig),
         (Sloppy, Plain),
+        (Slow, Plain),
+        (Finds, ShortConfig),
+        (FindsTwins, Plain),
         (Lost, Plain),
     ]
 }

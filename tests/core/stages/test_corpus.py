@@ -104,7 +104,7 @@ def test_filters_apply_in_order_and_are_counted(tmp_path: Path, folder: Path, sm
         for path in sorted(folder.iterdir())
         for number, line in enumerate(path.read_text().split("\n"))
         if len(line) < 5
-    ][:5]
+    ][:3]
     assert told["filters"][1]["rewritten"] > 0
     assert told["filters"][2]["rewritten"] > 0
     assert list(corpus.verify(out)) == []
@@ -251,7 +251,7 @@ def test_max_bytes_takes_whole_groups_and_a_larger_limit_takes_the_same_first(tm
         assert limit / 2 < told["bytes"]["train"] <= limit
         last = told["filters"][-1]
         assert last["dropped"] == {"max_bytes": sum(everything.values()) - sum(groups.values())}
-        assert len(last["sample"]) == 5
+        assert len(last["sample"]) == 3
         taken = set(groups)
 
 
