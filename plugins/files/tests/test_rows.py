@@ -196,44 +196,201 @@ def test_a_row_of_another_kind_names_that_kind(tmp_path: Path) -> None:
     assert "files.rows=sharegpt" in refused(tmp_path, {"conversations": []}, rows=Rows.alpaca)
 
 
+def test_belle(tmp_path: Path) -> None:
+    asked = "Human:A?\nAssistant:B\nsecond line\nHuman: C?\nAssistant:\n"
+    document = one(tmp_path, {"instruction": asked, "input": "", "output": "D"}, rows=Rows.belle)
+    assert document.messages == said("A?", "B\nsecond line", "C?", "D")
+    assert one(tmp_path, {"instruction": "A?", "input": "more", "output": "B"}, rows=Rows.belle).messages == said(
+        "A?\n\nmore", "B"
+    )
+    full_width = "Human\uff1aA?\nAssistant\uff1a"
+    assert one(tmp_path, {"instruction": full_width, "output": "B"}, rows=Rows.belle).messages == said("A?", "B")
+    answered = {"instruction": "Human:A?\nAssistant:B", "output": "C"}
+    assert "'instruction' ends with an answer" in refused(tmp_path, answered, rows=Rows.belle)
+    assert one(tmp_path, {"instruction": asked, "output": "D"}, rows=Rows.alpaca).messages == said(asked, "D")
+
+
+def test_judged(tmp_path: Path) -> None:
+    row = {"instruction": "A?", "output_1": "first", "output_2": "second", "annotator": "x"}
+    for preference, chosen in ((1, "first"), (1.2, "first"), (1.9999, "second"), (2.0, "second")):
+        document = one(tmp_path, {**row, "preference": preference}, rows=Rows.judged)
+        assert (document.prompt, document.chosen) == ("A?", chosen)
+        assert {document.chosen, document.rejected} == {"first", "second"}
+        assert document.meta == {"annotator": "x"}
+    for preference in (None, "1", True, 0, 3):
+        assert "'preference' is no preference" in refused(tmp_path, {**row, "preference": preference}, rows=Rows.judged)
+    assert "neither output" in refused(tmp_path, {**row, "preference": 1.5}, rows=Rows.judged)
+
+
+def test_kto(tmp_path: Path) -> None:
+    for label in (True, False):
+        for row in ({"messages": said("A?", "B")}, {"prompt": "A?", "completion": "B"}):
+            document = one(tmp_path, {**row, "label": label, "n": 1}, rows=Rows.kto)
+            assert document.messages == said("A?", "B")
+            assert document.meta == {"n": 1, "label": label}
+    assert "'label' is no label" in refused(tmp_path, {"prompt": "A?", "completion": "B", "label": None}, rows=Rows.kto)
+    assert "has no 'completion'" in refused(tmp_path, {"prompt": "A?", "label": True}, rows=Rows.kto)
+
+
+CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+TOOLS = [{"name": "add", "description": "adds"}]
+
+
+def test_calls_of_tools_have_one_form(tmp_path: Path) -> None:
+    """ShareGPT's and OpenAI's ways of writing the same conversation."""
+    call = {"name": "add", "arguments": {"a": 1}}
+    as_text = {**call, "arguments": json.dumps(call["arguments"])}
+    sharegpt = [
+        {"from": "human", "value": "1+1?"},
+        {"from": "function_call", "value": json.dumps(call)},
+        {"from": "observation", "value": "2"},
+        {"from": "gpt", "value": "Two."},
+    ]
+    openai = [
+        {"role": "user", "content": [{"type": "text", "text": "1+"}, {"type": "text", "text": "1?"}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": as_text}]},
+        {"role": "tool", "content": "2"},
+        {"role": "assistant", "content": "Two."},
+    ]
+    older = [
+        *openai[:1],
+        {"role": "assistant", "content": "", "function_call": as_text},
+        {"role": "function", "content": "2"},
+    ]
+    first = one(tmp_path, {"conversations": sharegpt, "tools": json.dumps(TOOLS)}, rows=Rows.sharegpt).messages
+    second = one(tmp_path, {"messages": openai, "tools": TOOLS}, rows=Rows.messages).messages
+    third = one(tmp_path, {"messages": [*older, openai[-1]], "tools": TOOLS}, rows=Rows.messages).messages
+    assert first == second == third
+    assert first is not None
+    assert [m["role"] for m in first] == ["system", "user", "assistant", "tool", "assistant"]
+    assert first[2]["content"] == CALL
+    assert json.dumps(TOOLS[0]) in first[0]["content"]
+    without = one(tmp_path, {"conversations": sharegpt, "tools": "[]"}, rows=Rows.sharegpt).messages
+    assert without == first[1:]
+    system = {"from": "system", "value": "Be kind."}
+    kind = one(tmp_path, {"conversations": [system, *sharegpt], "tools": TOOLS}, rows=Rows.sharegpt).messages
+    assert kind is not None
+    assert kind[0]["content"].startswith("Be kind.\n\nThese tools")
+    assert kind[1:] == first[1:]
+
+
+def test_words_before_a_call_stay(tmp_path: Path) -> None:
+    calls = [{"function": {"name": "add", "arguments": {"a": 1}}}, {"function": {"name": "add", "arguments": {"a": 1}}}]
+    turns = [*said("1+1?"), {"role": "assistant", "content": "Let me see.", "tool_calls": calls}]
+    messages = one(tmp_path, {"messages": turns}, rows=Rows.messages).messages
+    assert messages is not None
+    assert messages[1]["content"] == f"Let me see.\n{CALL}\n{CALL}"
+    for bad, word in (("{oops", "is not JSON"), ([], "an empty list"), ({"args": 1}, "no call of a tool")):
+        row = {"conversations": [{"from": "function_call", "value": bad}]}
+        assert word in refused(tmp_path, row, rows=Rows.sharegpt)
+
+
+def test_what_the_assistant_calls_is_learnt_and_what_tools_give_is_not(tmp_path: Path) -> None:
+    from lmgraft import chat
+
+    turns = [
+        {"from": "human", "value": "1+1?"},
+        {"from": "function_call", "value": '{"name": "add", "arguments": {"a": 1}}'},
+        {"from": "observation", "value": "2"},
+        {"from": "gpt", "value": "Two."},
+    ]
+    messages = one(tmp_path, {"conversations": turns, "tools": TOOLS}, rows=Rows.sharegpt).messages
+    assert messages is not None
+    pieces = chat._pieces(messages, "chatml")
+    learnt = "".join(piece for piece, answer in pieces if answer)
+    rest = "".join(piece for piece, answer in pieces if not answer)
+    assert CALL in learnt
+    assert "Two." in learnt
+    assert "<|im_start|>tool\n2" in rest
+    assert "<tools>" in rest
+
+
 DATA = os.environ.get("LMGRAFT_TEST_DATA")
-BELLE = {"instruction": "question", "output": "std_answer"}
-DOLLY = {"instruction": "prompt", "output": "response"}
-PAIRED = {"prompt": "question", "chosen": "response_j", "rejected": "response_k"}
-KINDS = [
-    ("instruct/alpaca_en.jsonl.gz", {"rows": Rows.alpaca}, 500),
-    ("instruct/alpaca_zh.jsonl.gz", {"rows": Rows.alpaca}, None),
-    ("instruct/belle_eval_set_zh.jsonl.gz", {"rows": Rows.alpaca, "columns": BELLE}, 500),
-    ("instruct/identity.json", {"rows": Rows.alpaca}, 91),
-    ("instruct/dolly_hhrlhf.jsonl.gz", {"rows": Rows.alpaca, "columns": DOLLY}, 500),
-    ("instruct/fastchat_dummy_conversation.jsonl.gz", {"rows": Rows.sharegpt}, 250),
-    ("preference/stack_exchange_paired_tiny.json", {"rows": Rows.pairs, "columns": PAIRED}, 25),
-    ("instruct/gpteacher_roleplay.jsonl.gz", {"rows": Rows.alpaca, "columns": {"output": "response"}}, 973),
-    ("instruct/sharegpt_zh_1k.jsonl.gz", {"rows": Rows.sharegpt}, None),
-    ("instruct/medical_zh_1k.jsonl.gz", {"rows": Rows.sharegpt}, None),
-    ("preference/dpo_en.jsonl.gz", {"rows": Rows.pairs, "columns": {"prompt": "conversations"}}, None),
-    ("preference/dpo_zh.jsonl.gz", {"rows": Rows.pairs, "columns": {"prompt": "conversations"}}, None),
-    ("preference/reward_zh_500.jsonl.gz", {"rows": Rows.pairs, "columns": {"prompt": "conversations"}}, 250),
-]
+SEEDS = {"input": "instances.0.input", "output": "instances.0.output"}
+ANSWER = {"output": "response"}
+ASKED = {"prompt": "conversations"}
+#: file -> settings and rows: every file of instruct/ and preference/
+FILES: list[tuple[str, Rows, dict[str, str], int]] = [
+    ("instruct/alpaca_en.jsonl.gz", Rows.alpaca, {}, 500),
+    ("instruct/alpaca_seed_tasks.jsonl", Rows.alpaca, SEEDS, 175),
+    ("instruct/alpaca_zh.jsonl.gz", Rows.alpaca, {}, 500),
+    ("instruct/alpaca_zh_more.jsonl.gz", Rows.alpaca, {}, 1000),
+    ("instruct/belle_eval_set_zh.jsonl.gz", Rows.belle, {"instruction": "question", "output": "std_answer"}, 500),
+    ("instruct/belle_prompt_cn.txt", Rows.text, {}, 1),
+    ("instruct/belle_zh_seed_tasks.jsonl", Rows.belle, SEEDS, 175),
+    ("instruct/code_alpaca_2k.jsonl.gz", Rows.alpaca, {}, 1017),
+    ("instruct/dolly_hhrlhf.jsonl.gz", Rows.alpaca, {"instruction": "prompt", **ANSWER}, 500),
+    ("instruct/fastchat_dummy_conversation.jsonl.gz", Rows.sharegpt, {}, 250),
+    ("instruct/glaive_toolcall_en.jsonl.gz", Rows.sharegpt, {}, 150),
+    ("instruct/glaive_toolcall_zh.jsonl.gz", Rows.sharegpt, {}, 150),
+    ("instruct/gpteacher_codegen.jsonl.gz", Rows.alpaca, ANSWER, 1500),
+    ("instruct/gpteacher_roleplay.jsonl.gz", Rows.alpaca, ANSWER, 973),
+    ("instruct/gpteacher_toolformer_dedupe_only.json.gz", Rows.alpaca, ANSWER, 7673),
+    ("instruct/gpteacher_toolformer_sim0.6.json.gz", Rows.alpaca, ANSWER, 2396),
+    ("instruct/identity.json", Rows.alpaca, {}, 91),
+    ("instruct/medical_zh_1k.jsonl.gz", Rows.sharegpt, {}, 500),
+    ("instruct/new_codealpaca.jsonl.gz", Rows.alpaca, {}, 2285),
+    ("instruct/sharegpt_zh_1k.jsonl.gz", Rows.sharegpt, {}, 500),
+    ("instruct/t0_multi_template.jsonl.gz", Rows.alpaca, {"instruction": "prompt", "output": "completion"}, 4156),
+    ("instruct/user_oriented_252.jsonl.gz", Rows.alpaca, SEEDS, 150),
+    ("preference/alpaca_eval_judgements_a.jsonl.gz", Rows.judged, {}, 405),
+    ("preference/alpaca_eval_judgements_b.jsonl.gz", Rows.judged, {}, 405),
+    ("preference/alpaca_farm_pairs.json", Rows.alpaca, {"output": "output_1"}, 6),
+    ("preference/dpo_en.jsonl.gz", Rows.pairs, ASKED, 150),
+    ("preference/dpo_zh.jsonl.gz", Rows.pairs, ASKED, 150),
+    ("preference/hh_harmless_base_test.jsonl.gz", Rows.hh, {}, 1162),
+    ("preference/kto_en.jsonl.gz", Rows.kto, {}, 150),
+    ("preference/reward_zh_500.jsonl.gz", Rows.pairs, ASKED, 250),
+    ("preference/stack_exchange_paired_tiny.json", Rows.pairs,
+     {"prompt": "question", "chosen": "response_j", "rejected": "response_k"}, 25),
+]  # fmt: skip
 
 
 @pytest.mark.skipif(not DATA, reason="LMGRAFT_TEST_DATA is not set")
-@pytest.mark.parametrize(("name", "settings", "count"), KINDS, ids=[name for name, _, _ in KINDS])
-def test_real_files(name: str, settings: dict[str, Any], count: int | None) -> None:
+def test_every_real_file_has_its_settings() -> None:
+    root = Path(DATA or "")
+    there = {
+        path.relative_to(root).as_posix() for name in ("instruct", "preference") for path in (root / name).iterdir()
+    }
+    assert {name for name in there if not name.endswith(".md")} == {name for name, *_ in FILES}
+
+
+@pytest.mark.skipif(not DATA, reason="LMGRAFT_TEST_DATA is not set")
+@pytest.mark.parametrize(("name", "kind", "columns", "count"), FILES, ids=[name for name, *_ in FILES])
+def test_real_files(name: str, kind: Rows, columns: dict[str, str], count: int) -> None:
     path = Path(DATA or "") / name
-    rows = read(path, **settings)
+    rows = read(path, rows=kind, columns=columns)
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    assert len(rows) == (data.count(b"\n") if "jsonl" in name else len(json.loads(data)))
-    assert count is None or len(rows) == count
-    if "instruct" in name:
-        assert all(any(m["role"] == "assistant" for m in row.messages or ()) for row in rows)
-    else:
-        assert all((row.messages or row.prompt) and row.chosen and row.rejected for row in rows)
+    if kind is not Rows.text:
+        assert len(rows) == (sum(map(bool, data.split(b"\n"))) if "jsonl" in name else len(json.loads(data)))
+    assert len(rows) == count
+    for row in rows:
+        if kind in (Rows.pairs, Rows.judged, Rows.hh):
+            assert row.messages or row.prompt
+            assert isinstance(row.chosen, str)
+            assert isinstance(row.rejected, str)
+        elif kind is not Rows.text:
+            roles = {message["role"] for message in row.messages or ()}
+            assert {"user", "assistant"} <= roles <= {"system", "user", "assistant", "tool"}
+            assert all(isinstance(message["content"], str) for message in row.messages or ())
+
+
+@pytest.mark.skipif(not DATA, reason="LMGRAFT_TEST_DATA is not set")
+def test_real_calls_of_tools() -> None:
+    rows = read(Path(DATA or "") / "instruct/glaive_toolcall_en.jsonl.gz", rows=Rows.sharegpt)
+    calls = sum(
+        message["content"].count("<tool_call>")
+        for row in rows
+        for message in row.messages or ()
+        if message["role"] == "assistant"
+    )
+    given = sum(message["role"] == "tool" for row in rows for message in row.messages or ())
+    assert calls > 100
+    assert given > 100
 
 
 @pytest.mark.skipif(not DATA, reason="LMGRAFT_TEST_DATA is not set")
 def test_real_transcripts() -> None:
     rows = read(Path(DATA or "") / "preference/hh_harmless_base_test.jsonl.gz", rows=Rows.hh)
-    assert len(rows) == 1162
     assert all(row.messages and row.messages[-1]["role"] == "user" for row in rows)
     assert sum(len(row.messages or ()) > 1 for row in rows) > 500
