@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from lmgraft.errors import LmgraftError, Problem, UserError
+from lmgraft.errors import LmgraftError, Problem, Stopped, UserError
 from lmgraft.stages._corpus_workshop import Job, Lost, Parts, guarded, own_workshop
 
 __all__ = ["RayHands"]
@@ -174,22 +174,35 @@ def _join(workers: int, stage: str) -> Path | None:
         if ray.is_initialized():
             return None
         folder = _folder()
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
-            try:
-                ray.init(address="auto", **quiet)
-            except ConnectionError:
-                if os.environ.get("RAY_ADDRESS"):
-                    raise
-                own: dict[str, Any] = {"num_cpus": workers, "num_gpus": 0, "object_store_memory": OBJECT_STORE}
-                ray.init(address="local", include_dashboard=False, _temp_dir=str(folder), **own, **quiet)
-        except Exception as error:
+            _connect(workers, folder)
+        except (Exception, SystemExit) as error:
+            ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, SystemExit):  # from Ray's own handler, while it was starting
+                raise Stopped("stopped on SIGTERM; the work so far is saved and the same command goes on") from error
             address = os.environ.get("RAY_ADDRESS")
             fact = f"{stage}.executor=ray: Ray {f'at RAY_ADDRESS={address} ' if address else ''}cannot be joined"
             remedy = f"start it there and try again, or {stage}.executor=processes"
             raise UserError(Problem(fact, str(error) or type(error).__name__, remedy)) from error
     return folder
+
+
+def _connect(workers: int, folder: Path) -> None:
+    """Joins the cluster that RAY_ADDRESS names or that runs here, or else starts one in ``folder``."""
+    ray = _ray()
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if host and port.isdigit():  # Ray itself would try for five minutes
+        socket.create_connection((host, int(port)), timeout=10).close()
+    try:
+        ray.init(address="auto", **quiet)
+    except ConnectionError:
+        if address:
+            raise
+        own: dict[str, Any] = {"num_cpus": workers, "num_gpus": 0, "object_store_memory": OBJECT_STORE}
+        ray.init(address="local", include_dashboard=False, _temp_dir=str(folder), **own, **quiet)
 
 
 def _folder() -> Path:
