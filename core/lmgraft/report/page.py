@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lmgraft.report import views
 from lmgraft.report.facts import gather
+from lmgraft.report.funnels import funnel
 from lmgraft.report.merges import merges
 
 __all__ = ["FILE", "write"]
@@ -44,7 +45,7 @@ def html(run_dir: Path) -> str:
         scores=views.scores(facts),
         merges=merges(facts),
         training=views.charts(facts),
-        funnels=[views.funnel(stage, data) for stage, data in facts.funnels.items()],
+        funnels=[funnel(stage, data) for stage, data in facts.funnels.items()],
         samples=views.samples(facts),
         stages=views.stages(run),
         parts=views.parts(run),

@@ -12,9 +12,9 @@ from lmgraft.artifacts.scores import ScoreRow
 from lmgraft.console import duration
 from lmgraft.report import bars, curves
 from lmgraft.report.facts import Facts, Metrics
-from lmgraft.report.numbers import compact, count, moment, size
+from lmgraft.report.numbers import compact, count, moment
 
-__all__ = ["charts", "environment", "funnel", "header", "parts", "samples", "scores", "stages"]
+__all__ = ["charts", "environment", "header", "parts", "samples", "scores", "stages"]
 
 #: (metric, title, unit, how it is drawn, how it is summed up). Others that a plugin reports follow by their names.
 KNOWN: tuple[tuple[str, str, str, dict[str, bool], str], ...] = (
@@ -202,52 +202,6 @@ def _said(points: Sequence[curves.Point], told: str) -> str:
         return f"{compact(sum(values) / len(values))} on average"
     step, extreme = (min if told == "lowest" else max)(points, key=lambda point: point[1])
     return f"last {compact(values[-1])}, {told} {compact(extreme)} at step {step:,.0f}"
-
-
-def funnel(stage: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Read, kept and dropped by every filter of a corpus stage, and what the splits hold; the keys are those of
-    :mod:`lmgraft.stages.corpus`."""
-    steps, documents, sizes = data.get("filters") or [], data.get("documents") or {}, data.get("bytes") or {}
-    reads = {name: source.get("read") or {} for name, source in (data.get("sources") or {}).items()}
-    kept = sum(documents.values())
-    seen = sum(read.get("documents", 0) for read in reads.values()) or (steps[0]["seen"] if steps else kept)
-    return {
-        "stage": stage,
-        "seen": count(seen),
-        "kept": count(kept),
-        "share": _share(kept, seen),
-        "sources": [
-            _amount(name, read.get("documents", 0), read.get("bytes", 0), seen) for name, read in reads.items()
-        ],
-        "steps": [_step(step, seen) for step in steps],
-        "splits": [_amount(name, number, sizes.get(name, 0), seen) for name, number in documents.items()],
-    }
-
-
-def _amount(name: str, documents: int, text: int, seen: int) -> dict[str, str]:
-    return {"name": name, "documents": count(documents), "bytes": size(text), "bar": _share(documents, seen)}
-
-
-def _step(step: Mapping[str, Any], all_seen: int) -> dict[str, Any]:
-    dropped = dict(step.get("dropped") or {})
-    kept = int(step.get("kept", 0))
-    reasons = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
-    return {
-        "name": str(step.get("name", "")),
-        "kept": count(kept),
-        "bar": _share(kept, all_seen),
-        "rewritten": count(step.get("rewritten", 0)) if step.get("rewritten") else "",
-        "dropped": count(sum(dropped.values())),
-        "reasons": [(reason, count(number), _share(number, all_seen)) for reason, number in reasons],
-        "sample": [
-            {key: str(entry.get(key, "")) for key in ("id", "reason", "text")} for entry in step.get("sample") or ()
-        ],
-    }
-
-
-def _share(number: int, whole: int) -> str:
-    """A share as a CSS width and a text: ``12.5%``."""
-    return f"{100 * number / max(1, whole):.1f}%"
 
 
 def samples(facts: Facts) -> list[dict[str, Any]]:

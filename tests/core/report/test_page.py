@@ -150,9 +150,10 @@ def test_a_finished_run_has_every_section(finished: Page) -> None:
 
 
 def test_drawings_and_tables_can_be_read_aloud(finished: Page) -> None:
-    assert finished.count("svg") == 6  # loss, bits per byte, learning rate, gradient norm, speed; and the bars
-    assert finished.count("title") == 7
-    assert finished.count("desc") == 6
+    # Loss, bits per byte, learning rate, gradient norm, speed; the scores' bars, and the funnel with six bars.
+    assert finished.count("svg") == 7
+    assert finished.count("title") == 1 + 7 + 6
+    assert finished.count("desc") == 7
     assert finished.count("table") == finished.count("caption")
     assert ("html", {"lang": "en"}) in finished.tags
 
