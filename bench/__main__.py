@@ -7,7 +7,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 
-NAMES = ("startup", "merge")
+NAMES = ("startup", "merge", "filters", "html", "minhash")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
