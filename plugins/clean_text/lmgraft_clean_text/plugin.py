@@ -8,7 +8,7 @@ from enum import Enum
 from importlib.util import find_spec
 from typing import Any
 
-from lmgraft.component import Component, ComponentConfig
+from lmgraft.component import Component, ComponentConfig, execution
 from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
 
@@ -79,16 +79,19 @@ class EmojiConfig(ComponentConfig):
 
 @dataclass
 class SpellingConfig(ComponentConfig):
-    """Reports words that are misspelt; corrects them only when told."""
+    """Reports words that are misspelt; corrects them only when told.
+
+    What the files hold is part of the key; where they lie is not.
+    """
 
     correct: bool = False
     """Write the word that was meant, where there is exactly one. Otherwise misspelt words are only counted."""
-    dictionary: str | None = None
+    dictionary: str | None = execution(None)
     """Text file of known words, one a line, a count after it if there is one (``the 23135851162``); null takes
     symspellpy's of English. Lower case."""
-    words: str | None = None
+    words: str | None = execution(None)
     """Text file of words, one a line, that are known beside those of the dictionary: terms of the corpus."""
-    misspellings: str | None = None
+    misspellings: str | None = execution(None)
     """Text file of misspellings: ``recieve receive`` or ``recieve->receive`` on a line, or lists in which ``$receive``
     goes before its misspellings. They are found, and corrected to what is named there, before the dictionary is asked;
     what has two corrections is only reported."""
