@@ -181,14 +181,19 @@ class Sloppy:
         return []
 
 
-class Slow:
-    """Takes a tenth of a second for a batch."""
+@dataclass
+class SlowConfig(ComponentConfig):
+    seconds: float = 0.1
 
-    def __init__(self, config: Plain) -> None:
-        pass
+
+class Slow:
+    """Takes so long for a batch."""
+
+    def __init__(self, config: SlowConfig) -> None:
+        self.seconds = config.seconds
 
     def judge(self, batch: Sequence[Document]) -> list[Verdict]:
-        time.sleep(0.1)
+        time.sleep(self.seconds)
         return [KEEP] * len(batch)
 
 
@@ -239,7 +244,7 @@ COMPONENTS = {
         (Learnt, LearntConfig),
         (Killer, KillerConfig),
         (Sloppy, Plain),
-        (Slow, Plain),
+        (Slow, SlowConfig),
         (Finds, ShortConfig),
         (FindsTwins, Plain),
         (Lost, Plain),

@@ -73,6 +73,7 @@ def cluster() -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_its_own_ray_gives_the_same_bytes_and_is_gone_afterwards(tmp_path: Path, folder: Path) -> None:
     log = tmp_path / "log"
     settings = {"validation_bytes": 300, "shard_bytes": 1024}
@@ -165,13 +166,13 @@ import sys, signal
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from corpus_context import ready, stage
-from corpus_parts import LinesConfig, Plain
+from corpus_parts import LinesConfig, SlowConfig
 from lmgraft.signals import StopRequest
 from lmgraft.stages import _corpus_units
 from lmgraft.stages.executors import Executor
 _corpus_units.TASK_BYTES = 100
-config = stage({"text": LinesConfig(part="lines", path=sys.argv[3], log=sys.argv[4])}, {"slow": Plain(part="slow")},
-               workers=2, executor=Executor.ray)
+source = LinesConfig(part="lines", path=sys.argv[3], log=sys.argv[4])
+config = stage({"text": source}, {"slow": SlowConfig(part="slow")}, workers=2, executor=Executor.ray)
 one, context = ready(Path(sys.argv[2]), config)
 with StopRequest() as request:
     context.stop = request.check
@@ -183,6 +184,7 @@ with StopRequest() as request:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, -9)])
 def test_signals_end_it_and_its_ray(tmp_path: Path, number: int, code: int) -> None:
