@@ -15,6 +15,8 @@ __all__ = ["Labelled", "Measured", "named", "read", "scored", "threshold_for"]
 
 #: Rows of each kind that a classifier needs at least.
 LEAST = 2
+#: Rows that a threshold is judged by at least.
+SUPPORT = 10
 
 
 @dataclass(frozen=True)
@@ -101,17 +103,21 @@ def scored(least: float) -> Callable[[Any], bool | None]:
 def threshold_for(scores: npt.NDArray[np.float64], wanted: npt.NDArray[np.bool_], precision: float, key: str) -> float:
     """The lowest threshold at which a share of ``precision`` of what reaches it is wanted.
 
+    A share of a handful of rows says little: a threshold is reached by ten rows at least, and by a twentieth of as many
+    as are wanted.
+
     :raises UserError: there is none.
     """
     order = np.argsort(-scores, kind="stable")
-    right = np.cumsum(wanted[order])
-    reached = right / np.arange(1, len(order) + 1)
+    chosen = np.arange(1, len(order) + 1)
+    reached = np.cumsum(wanted[order]) / chosen
     # Equal scores stand or fall together.
     last = np.append(np.diff(scores[order]) != 0, True) if len(order) else np.zeros(0, bool)
-    good = np.flatnonzero(last & (reached >= precision))
+    enough = last & (chosen >= max(SUPPORT, wanted.sum() / 20))
+    good = np.flatnonzero(enough & (reached >= precision))
     if len(good):
         return float(scores[order][good[-1]])
-    best = f"the best is {reached[last].max():.3f}" if len(order) else "no row is held out"
+    best = f"the best is {reached[enough].max():.3f}" if enough.any() else f"so few say nothing: it takes {SUPPORT}"
     fact = f"{key}.precision={precision:g} is not reached on the {len(order)} rows that are held out"
     raise UserError(Problem(fact, best, f"lower {key}.precision, or label more rows"))
 
