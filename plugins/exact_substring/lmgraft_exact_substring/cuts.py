@@ -22,13 +22,14 @@ def by_document(spans: Iterator[Spans], folder: Path, memory_mb: int) -> Iterato
     spool = Spool(folder, SCHEMA, memory_mb)
     for columns in spans:
         if len(columns[0]):
-            merged = _merged(*(column[np.lexsort(columns[1::-1])] for column in columns))
+            order = np.lexsort((columns[1], columns[0]))
+            merged = _merged(columns[0][order], columns[1][order], columns[2][order])
             spool.append(pa.record_batch([pa.array(column) for column in merged], schema=SCHEMA))
     empty = np.zeros(0, np.int64)
     held: Spans = (empty, empty, empty)
     for batch in spool.sort(["position", "start"]).batches():
-        columns = [batch.column(name).to_numpy() for name in SCHEMA.names]
-        position, start, stop = (np.concatenate(pair) for pair in zip(held, columns, strict=True))
+        read = [batch.column(name).to_numpy() for name in SCHEMA.names]
+        position, start, stop = (np.concatenate(pair) for pair in zip(held, read, strict=True))
         merged = _merged(position, start, stop)
         end = int(np.searchsorted(merged[0], merged[0][-1]))  # the last document may go on in the next batch
         yield from _each(merged[0][:end], merged[1][:end], merged[2][:end])
