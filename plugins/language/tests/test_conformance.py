@@ -1,0 +1,7 @@
+"""``language`` keeps the contract of filters."""
+
+from __future__ import annotations
+
+from lmgraft_language.conformance import TestLanguage, TestLanguageReports
+
+__all__ = ["TestLanguage", "TestLanguageReports"]
