@@ -12,7 +12,12 @@ import json
 import os
 import re
 from array import array
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from itertools import repeat
+from json import encoder
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,6 +36,7 @@ __all__ = [
     "FUNNEL",
     "SCHEMA",
     "CorpusWriter",
+    "build_documents",
     "count",
     "documents",
     "from_batch",
@@ -67,7 +73,13 @@ SCHEMA = pa.schema(
 """Every column a corpus may have."""
 SPLITS = ("train", "validation")
 ROW_GROUP_BYTES = 16 << 20
-_ENCODE = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+_C_ENCODER: Any = getattr(encoder, "c_make_encoder", None)
+if _C_ENCODER is not None:  # markers, default, quoted strings, indent, separators, sort_keys, skipkeys, allow_nan
+    _DEFAULT = json.JSONEncoder().default
+    _C_ENCODER = _C_ENCODER(None, _DEFAULT, encoder.encode_basestring, None, ":", ",", True, False, True)
+_DECODE = json.JSONDecoder().raw_decode
+_SLOTS = {spec.name: getattr(Document, spec.name).__set__ for spec in fields(Document)}
+_new = object.__new__
 _SHARD = re.compile(r"(?P<split>[a-z]+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.parquet")
 
 
@@ -156,7 +168,7 @@ def to_batch(documents: Sequence[Document], source: str) -> pa.RecordBatch:
         "meta": [_json(document.meta, document) if document.meta else "{}" for document in documents],
     }
     for name in ("text", "prompt", "chosen", "rejected"):
-        columns[name] = [getattr(document, name) for document in documents]
+        columns[name] = list(map(attrgetter(name), documents))
     return pa.record_batch([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
 
 
@@ -165,10 +177,33 @@ def from_batch(batch: pa.RecordBatch) -> list[Document]:
     names = [name for name in ("id", *CONTENT, "group", "meta") if name in batch.schema.names]
     columns = {name: _values(batch.column(name)) for name in names}
     if any(columns.get("meta", ())):
-        columns["meta"] = [json.loads(meta) if meta and meta != "{}" else {} for meta in columns["meta"]]
+        columns["meta"] = [_parse(meta) if meta and meta != "{}" else {} for meta in columns["meta"]]
     if any(columns.get("messages", ())):
         columns["messages"] = [turns and [_turn(turn) for turn in turns] for turns in columns["messages"]]
-    return [Document(**dict(zip(names, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    return build_documents(batch.num_rows, columns)
+
+
+def build_documents(count: int, columns: Mapping[str, Iterable[Any]]) -> list[Document]:
+    """Documents from their fields' values, each of ``count``; fields that are not there are empty.
+
+    A frozen dataclass sets field by field through ``object.__setattr__``, which is most of what a document costs; the
+    slots' own setters do the same for a whole column in C.
+    """
+    documents = [_new(Document) for _ in range(count)]
+    for name, put in _SLOTS.items():
+        values = columns.get(name)
+        if values is None:
+            values = ({} for _ in range(count)) if name == "meta" else repeat("" if name == "group" else None, count)
+        deque(map(put, documents, values), maxlen=0)
+    return documents
+
+
+def _parse(meta: str) -> Any:
+    try:
+        value, end = _DECODE(meta)
+    except ValueError:
+        end = -1
+    return value if end == len(meta) else json.loads(meta)  # another writer's spaces
 
 
 def sizes(batch: pa.RecordBatch, characters: bool = False) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -221,14 +256,22 @@ def _turn(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json(value: Mapping[str, Any], document: Document) -> str:
     try:
-        text = _ENCODE(value)
+        text = "".join(_encode(value))
         if not text.isascii():
             text.encode()
     except UnicodeEncodeError:
         return json.dumps(value, sort_keys=True, separators=(",", ":"))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise Fault(f"document {document.id!r}: its metadata is not JSON ({error})") from error
     return text
+
+
+def _encode(value: Any) -> Iterable[str]:
+    """What ``json`` does for each call is half of what a small object costs: its C encoder is made once."""
+    if _C_ENCODER is None:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    found: Iterable[str] = _C_ENCODER(value, 0)
+    return found
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -298,14 +341,18 @@ class CorpusWriter:
 
     def _cuts(self, batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
         """Ends of row groups within a batch: they fall where the rows so far reach a group's size, row by row."""
-        start = 0
-        for row, size in enumerate(sizes(batch).tolist()):
-            self._bytes += size
-            if self._bytes >= ROW_GROUP_BYTES:
-                yield start, row + 1
-                start = row + 1
-        if start < batch.num_rows:
-            yield start, batch.num_rows
+        ends = np.cumsum(sizes(batch))
+        start = taken = 0
+        while start < batch.num_rows:
+            row = int(np.searchsorted(ends, ROW_GROUP_BYTES - self._bytes + taken, side="left"))
+            row = max(row, start)
+            if row >= batch.num_rows:
+                self._bytes += int(ends[-1]) - taken
+                yield start, batch.num_rows
+                return
+            self._bytes, taken = ROW_GROUP_BYTES, int(ends[row])
+            yield start, row + 1
+            start = row + 1
 
     def _flush(self) -> None:
         if self._waiting:

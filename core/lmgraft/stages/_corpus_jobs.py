@@ -23,8 +23,9 @@ from lmgraft.seams.data_source import Damaged, Document, Unit
 from lmgraft.seams.filter import Verdict
 from lmgraft.stages._corpus_crew import Workshop
 from lmgraft.stages._corpus_damage import Damage
+from lmgraft.stages._corpus_intake import checked
 from lmgraft.stages._corpus_parts import PART, Part, PartWriter, as_part, batches
-from lmgraft.stages._corpus_tally import Tally, rewritten, sift, sound
+from lmgraft.stages._corpus_tally import Tally, rewritten, sift
 from lmgraft.stages._corpus_units import Read
 from lmgraft.stages._corpus_verdicts import verdicts_of
 
@@ -57,9 +58,11 @@ def read_units(workshop: Workshop, task: ReadTask) -> Part:
     part = Part(task.read.name, source, read={"documents": 0, "bytes": 0, "repaired": 0})
     damage = Damage() if task.quarantine else None
     with PartWriter(task.folder, part) as writer:
-        for batch in _batched(_documents(workshop, task.read, part.read, damage)):
+        for batch in _batched(_documents(workshop, task.read, damage)):
             workshop.alive()
-            kept = sift(batch, [(name, workshop.filter(name)) for name in task.filters], tallies)
+            kept = sift(
+                checked(batch, source, part.read), [(name, workshop.filter(name)) for name in task.filters], tallies
+            )
             if kept.documents:
                 writer.write(as_part(to_batch(kept.documents, source)))
         part.tallies = list(tallies.values())
@@ -69,15 +72,10 @@ def read_units(workshop: Workshop, task: ReadTask) -> Part:
     return part
 
 
-def _documents(workshop: Workshop, read: Read, count: dict[str, int], damage: Damage | None) -> Iterator[Document]:
+def _documents(workshop: Workshop, read: Read, damage: Damage | None) -> Iterator[Document]:
     source = workshop.source(read.source)
     for unit in read.units:
-        for document in _sound(source, unit, read.source, damage):
-            checked = _checked(document, read.source, count)
-            count["documents"] += 1
-            text = checked.text
-            count["bytes"] += len(text) if text is not None and text.isascii() else checked.length()
-            yield checked
+        yield from _sound(source, unit, read.source, damage)
 
 
 def _sound(source: Any, unit: Unit, name: str, damage: Damage | None) -> Iterator[Document]:
@@ -99,41 +97,6 @@ def _sound(source: Any, unit: Unit, name: str, damage: Damage | None) -> Iterato
 def _read(source: Any, unit: Unit, name: str) -> Iterator[Document | Damaged]:
     with keyed("data_source", f"sources.{name}"):
         yield from source.read(unit, 0)
-
-
-def _checked(document: Document, source: str, count: dict[str, int]) -> Document:
-    """The document under its full id, in a group, with text that UTF-8 can hold."""
-    pair = (document.prompt, document.chosen, document.rejected)
-    if not (document.id and _one_form(document)):
-        raise Fault(
-            f"source {source!r} gave document {document.id!r}, which is not exactly one of text, messages and "
-            "chosen/rejected after a prompt or messages, or has no id"
-        )
-    name = f"{source}/{sound(document.id)}"
-    content: dict[str, Any] = {"text": document.text}
-    if document.text is None:
-        messages = None if document.messages is None else list(document.messages)
-        content = {"messages": messages, **dict(zip(("prompt", "chosen", "rejected"), pair, strict=True))}
-    fixed = {key: _repaired(value) for key, value in content.items()}
-    count["repaired"] += fixed != content
-    return Document(id=name, group=sound(document.group) or name, meta=document.meta, **fixed)
-
-
-def _one_form(document: Document) -> bool:
-    asked = (document.prompt is not None) + (document.messages is not None)
-    if document.chosen is not None or document.rejected is not None:
-        return document.text is None and asked == 1
-    return (document.text is not None) + asked == 1
-
-
-def _repaired(value: Any) -> Any:
-    if isinstance(value, str):
-        return sound(value)
-    if isinstance(value, Mapping):
-        return {key: _repaired(item) for key, item in value.items()}
-    if isinstance(value, Sequence):
-        return [_repaired(item) for item in value]
-    return value
 
 
 def _batched(documents: Iterator[Document]) -> Iterator[list[Document]]:
