@@ -249,15 +249,17 @@ def _lz4(feed: _Feed) -> Iterator[Chunk | Break]:
         reader = Lz4Reader(_Tail(feed, base))
         try:
             while data := reader.read(CHUNK):
-                yield Chunk(data, base, base > 0 and done == 0)
+                yield Chunk(data, base, done == 0)
                 done += len(data)
                 place = reader.frame_start_position() or base
+            if feed.raw.seekable() and not _lz4_whole(feed, place):
+                yield Break("truncated", place, "the file ends inside a compressed member", feed.at - place)
             return
         except OSError as error:
             failed = str(error)
         last, place = _lz4_last(Lz4Reader(_Tail(feed, base)), done, place)
         if last:
-            yield Chunk(last, base, base > 0 and done == 0)
+            yield Chunk(last, base, done == 0)
         reason = "truncated" if "fill whole buffer" in failed or "end of file" in failed else "bad_lz4"
         following = _lz4_after(feed, place + 4)
         yield Break(reason, place, f"decompressing it failed: {failed}", following - place)
@@ -323,3 +325,41 @@ def _lz4_after(feed: _Feed, start: int) -> int:
             break
     feed.drop(len(feed.data))
     return feed.at
+
+
+def _lz4_whole(feed: _Feed, start: int) -> bool:
+    """Whether the frames from ``start`` on end where the file does: FastWARC takes half a header for the file's end.
+
+    LZ4 Frame Format 1.6: magic, flags, block sizes, [content size], [dictionary], checksum; blocks; end mark,
+    [checksum].
+    """
+    _Tail(feed, start)
+    while feed.want(1):
+        if not feed.want(7):
+            return False
+        flags = feed.data[4]
+        if feed.data[:4] != LZ4 or not _skip(feed, 7 + 8 * bool(flags & 8) + 4 * (flags & 1)):
+            return feed.data[:4] != LZ4
+        while feed.want(4):
+            size = int.from_bytes(feed.data[:4], "little") & 0x7FFF_FFFF
+            feed.drop(4)
+            if size == 0:
+                break
+            if not _skip(feed, size + 4 * bool(flags & 16)):
+                return False
+        else:
+            return False
+        if not _skip(feed, 4 * bool(flags & 4)):
+            return False
+    return True
+
+
+def _skip(feed: _Feed, size: int) -> bool:
+    """Passes over ``size`` bytes; False where there are not so many."""
+    while size:
+        if not feed.want(1):
+            return False
+        step = min(size, len(feed.data))
+        feed.drop(step)
+        size -= step
+    return True

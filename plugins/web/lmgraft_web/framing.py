@@ -259,6 +259,9 @@ def _block(window: _Window, place: str, kind: str, head: bytes, length: int, lim
         if window.broken is not None:
             fault, cause = window.broken.reason, f"{cause}; {window.broken.cause}"
             window.broken = None
+        elif window.next is None and block:  # its length may be wrong, and have taken in what follows
+            window.push(block)
+            window.seek()
     elif not _ends(window, end):
         fault, cause = "bad_length", "what follows its bytes is not the end of a record"
         if length <= limit and not window.starts(b"WARC/"):

@@ -112,6 +112,7 @@ def resiliparse_text(config: HtmlTextConfig) -> Callable[[str, str | None], str]
         "links": config.links,
         "form_fields": False,
         "noscript": False,
+        "post_meta": False,
         "comments": config.comments,
     }
     return lambda text, url: str(extract_plain_text(text, **options)).strip()

@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 _FASTWARC, _RESILIPARSE, _TRAFILATURA = "FastWARC>=2.0", "resiliparse>=2.0", "trafilatura>=2.0"
+#: jusText, which trafilatura asks, wants what lxml has given up; not every installer follows the extra that says so.
+_CLEAN = "lxml_html_clean>=0.4"
 
 
 @dataclass
@@ -226,7 +228,7 @@ def lmgraft_filter() -> list[Component[Any]]:
             target="lmgraft_web.html_text:HtmlText",
             config=HtmlTextConfig,
             summary="The main text of web pages in place of their markup",
-            requires=(_TRAFILATURA, _RESILIPARSE),
+            requires=(_TRAFILATURA, _CLEAN, _RESILIPARSE),
         ),
         Component(
             name="url",
