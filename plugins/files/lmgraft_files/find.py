@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.data_source import Unit
+from lmgraft.unpacking import COMPRESSED
 
-from lmgraft_files.formats import COMPRESSED, Format, compression, format_of, known_suffixes
+from lmgraft_files.formats import Format, compression, format_of, known_suffixes
 from lmgraft_files.parquet import row_group_sizes
 from lmgraft_files.plugin import FilesConfig, Rows, is_glob, missing
 from lmgraft_files.saved import DICT, INFO, STATE, saved_files

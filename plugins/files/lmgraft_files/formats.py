@@ -5,9 +5,11 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import PurePath
 
+from lmgraft.unpacking import COMPRESSED
+
 from lmgraft_files.plugin import FilesConfig, Rows
 
-__all__ = ["COMPRESSED", "Format", "compression", "format_of", "known_suffixes"]
+__all__ = ["Format", "compression", "format_of", "known_suffixes"]
 
 
 class Format(Enum):
@@ -20,7 +22,6 @@ class Format(Enum):
     arrow = "Arrow"
 
 
-COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 TEXT = (".txt", ".md", ".rst", ".text")
 ROWS = {
     ".jsonl": Format.lines,

@@ -8,9 +8,9 @@ from typing import BinaryIO, cast
 
 from lmgraft.errors import Problem
 from lmgraft.seams.data_source import Damaged, Unreadable
+from lmgraft.unpacking import Corrupt, ZipBomb, unpacked
 
 from lmgraft_files.formats import compression
-from lmgraft_files.unpacking import Corrupt, ZipBomb, unpacked
 
 __all__ = ["BOM", "Lines", "Place", "not_utf8", "opened"]
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import zstandard
 
-__all__ = ["Corrupt", "ZipBomb", "unpacked"]
+__all__ = ["COMPRESSED", "Corrupt", "ZipBomb", "unpacked"]
 
 CHUNK = 1 << 17
 STEP = 1 << 20
@@ -26,19 +26,23 @@ HARMLESS = 64 << 20
 
 
 class Corrupt(Exception):
-    """The archive is broken. ``truncated``: it ends too early."""
+    """The archive is broken."""
 
     def __init__(self, message: str, truncated: bool = False) -> None:
         super().__init__(message)
         self.truncated = truncated
+        """It ends too early."""
 
 
 class ZipBomb(Exception):
     """It expands by more than is allowed."""
 
     def __init__(self, read: int, gave: int) -> None:
-        super().__init__(read, gave)
-        self.read, self.gave = read, gave
+        super().__init__(f"{read:,} bytes gave {gave:,}")
+        self.read = read
+        """Bytes that were read of the file."""
+        self.gave = gave
+        """Bytes that they gave."""
 
 
 class _Decoder(Protocol):
@@ -100,6 +104,8 @@ class _Zstd:
         return self._raw.decompress(held[:ZSTD_STEP])
 
 
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+"""The endings of files that can be unpacked."""
 _DECODERS: dict[str, Callable[[], Any]] = {
     ".gz": _Gzip,
     ".zst": _Zstd,
@@ -110,7 +116,11 @@ _ERRORS = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, ValueError)
 
 
 def unpacked(path: str, kind: str, expansion: int) -> io.BufferedReader:
-    """The bytes of all members of a file; ``kind`` is its ending. Raises Corrupt and ZipBomb while it is read."""
+    """The bytes of all members of a file, one after another; ``kind`` is its ending.
+
+    Reading raises :class:`Corrupt`, and :class:`ZipBomb` once the file has given more than 64 MiB and more than
+    ``expansion`` times what was read of it.
+    """
     return io.BufferedReader(_Members(path, _DECODERS[kind], expansion), CHUNK)
 
 
@@ -129,7 +139,7 @@ class _Members(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any) -> int:
         while not self._ready:
             if not self._step():
                 return 0
