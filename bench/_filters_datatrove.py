@@ -91,9 +91,7 @@ def single() -> dict[str, dict[str, Any]]:
         ("c4", C4QualityFilter, NO_C4, C4),
         ("fineweb", FineWebQualityFilter, NO_FINEWEB, FINEWEB),
     )
-    return {
-        name: {rule: kind(**{**off, **on}) for rule, on in rules.items()} for name, kind, off, rules in every
-    }
+    return {name: {rule: kind(**{**off, **on}) for rule, on in rules.items()} for name, kind, off, rules in every}
 
 
 def reason(judge: Any, text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Documents for the bench of filters: real ones, and ones changed so that every rule has work on both sides of its limit.
+"""Documents for the bench of filters: real ones, and ones changed so that every rule has work on both sides of it.
 
 Real text is that of ``LMGRAFT_TEST_DATA`` where it is set, and of this Python's documentation and docstrings otherwise,
 cut at paragraphs to between 1 and 10 kB. The same call makes the same documents.
@@ -277,7 +277,9 @@ CHANGES: dict[str, Callable[[random.Random, str], str]] = {
     "ten": _phrase(10, 0.03, 0.2),
     "twenty": _phrase(20, 0.03, 0.25),
     "chunks": _repeated(16, " ", 0.05, 0.25),
-    "javascript": _with_lines("Please enable JavaScript in your browser.", "Uses cookies for you, see the terms of use."),
+    "javascript": _with_lines(
+        "Please enable JavaScript in your browser.", "Uses cookies for you, see the terms of use."
+    ),
     "lorem": _with_lines("Lorem ipsum dolor sit amet.", "LOREM IPSUM is here with no stop", each=0),
     "bracket": _with_lines("function of x { return x } it says.", "{ a b c", each=0),
     "long_words": _with_lines("a " + "b" * 1000 + " c.", "a " + "b" * 1001 + " c."),

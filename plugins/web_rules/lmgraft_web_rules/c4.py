@@ -97,7 +97,7 @@ class C4:
         return ("too_few_sentences" if sentences < enough else ""), kept
 
     def _suspect(self, text: str, cited: bool) -> bool:
-        """Whether a line may hold a phrase that is looked for: most pages have none. Cutting out a mark may make one."""
+        """Whether a line may hold a phrase that is looked for: most pages have none. A mark cut out may make one."""
         config = self.config
         low = text.lower()
         return (

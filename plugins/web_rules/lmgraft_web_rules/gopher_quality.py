@@ -15,6 +15,9 @@ from lmgraft_web_rules.vocabulary import Words, vocabulary
 __all__ = ["GopherQuality"]
 
 
+FEW = 64
+
+
 class GopherQuality:
     """Row-wise. The first rule that is broken is the reason; in order:
 
@@ -105,8 +108,11 @@ class GopherQuality:
             return "gopher_below_alpha_threshold"
         if stop is None:
             return ""
-        found = self._stop_words.intersection(self._vocabulary.listed(words.ids[start:end].tolist()))
-        return "gopher_enough_stop_words" if len(found) < stop else ""
+        for last in (start + FEW, end):  # the first words of most pages have them
+            listed = self._vocabulary.listed(words.ids[start : min(last, end)].tolist())
+            if len(self._stop_words.intersection(listed)) >= stop:
+                return ""
+        return "gopher_enough_stop_words"
 
 
 def _ellipses(text: str) -> int:

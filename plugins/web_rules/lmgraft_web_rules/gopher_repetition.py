@@ -16,8 +16,7 @@ from lmgraft_web_rules.vocabulary import Words, vocabulary
 
 __all__ = ["GopherRepetition"]
 
-PARAGRAPHS = re.compile(r"\n{2,}")
-LINES = re.compile(r"\n+")
+FEEDS = re.compile(r"\n{3,}")
 
 
 class GopherRepetition:
@@ -62,13 +61,14 @@ class GopherRepetition:
         if not text:
             return "empty"
         config = self.config
-        paragraphs = PARAGRAPHS.split(text.strip())
+        plain = FEEDS.sub("\n\n", text) if "\n\n\n" in text else text
+        paragraphs = plain.strip().split("\n\n")
         number, characters = repeated(paragraphs)
         if _over(number, len(paragraphs), config.max_dup_paragraphs):
             return "dup_para_frac"
         if _over(characters, len(text), config.max_dup_paragraph_chars):
             return "dup_para_char_frac"
-        lines = LINES.split(text)
+        lines = plain.replace("\n\n", "\n").split("\n")
         number, characters = repeated(lines)
         if _over(number, len(lines), config.max_dup_lines):
             return "dup_line_frac"

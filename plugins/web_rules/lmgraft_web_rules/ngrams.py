@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,14 +52,13 @@ class Grams:
             return most
         keys = self._keyed(self._words_hash(n)[starts], starts)
         order = np.argsort(keys)
-        ordered = keys[order]
-        first = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-        counts = np.diff(first, append=len(ordered))
+        first = _edges(keys[order])
+        counts = np.diff(first, append=len(order))
         begins = starts[np.minimum.reduceat(order, first)]
         # The greatest count, then the earliest beginning.
         rank = (counts << 40) - begins
         texts = self._of[begins]
-        bounds = np.flatnonzero(np.concatenate(([True], texts[1:] != texts[:-1])))
+        bounds = _edges(texts)
         best = np.maximum.reduceat(rank, bounds)
         count = (best + (1 << 40) - 1) >> 40
         begin = (count << 40) - best
@@ -66,18 +66,20 @@ class Grams:
         return most
 
     def dups(self, n: int) -> Ints:
-        """For each text, the characters of words in n-grams that come twice or more (words put together without
-        spaces), their first occurrence included: at least what :func:`dup_characters` counts."""
+        """For each text, the characters of words in n-grams that were there before (words put together without
+        spaces): at least what :func:`dup_characters` counts."""
         most = np.zeros(self._texts, np.int64)
         starts = self._starts(n)
         if not len(starts):
             return most
         keys = self._keyed(self._characters_hash(n)[starts], starts)
-        ordered = np.sort(keys)
-        twice = ordered[1:][ordered[1:] == ordered[:-1]]
-        if not len(twice):
+        order = np.argsort(keys)
+        first = _edges(keys[order])
+        if len(first) == len(order):
             return most
-        found = starts[_among(keys, twice)]
+        again = np.ones(len(order), np.bool_)
+        again[np.minimum.reduceat(order, first)] = False
+        found = starts[again]
         cover = np.zeros(len(self._of) + 1, np.int64)
         cover[found] += 1
         cover[found + n] -= 1
@@ -142,11 +144,9 @@ def dup_characters(words: Sequence[str], n: int) -> int:
     return characters
 
 
-def _among(keys: Hashes, values: Hashes) -> npt.NDArray[np.bool_]:
-    """Which keys are among ``values``, which are sorted."""
-    places = np.searchsorted(values, keys)
-    places[places == len(values)] = 0
-    return values[places] == keys
+def _edges(values: npt.NDArray[Any]) -> Ints:
+    """Where each run of equal values begins."""
+    return np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
 
 
 def _mix(hashes: Hashes) -> Hashes:

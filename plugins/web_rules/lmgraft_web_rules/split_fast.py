@@ -18,7 +18,10 @@ _CURRENCY = "$£€¥฿₩₪₫₹₺₽₿"
 #: Marks that come off the front; dots only where there are several.
 _FRONT = re.compile(rf"\.\.+|\+(?![0-9])|[§%=—–{re.escape(_OPEN + _CURRENCY)}]")
 #: Signs such as arrows, bullets and pictures; the guards keep letters and plain punctuation out.
-_ICON = "[\u00a6\u00a9\u00ae\u00b0\u2190-\u21ff\u2300-\u23ff\u2460-\u27bf\u2800-\u28ff\u2b00-\u2bff\U0001f000-\U0001faff\ufffd]"
+_ICON = (
+    "[\u00a6\u00a9\u00ae\u00b0\u2190-\u21ff\u2300-\u23ff\u2460-\u27bf\u2800-\u28ff\u2b00-\u2bff"
+    "\U0001f000-\U0001faff\ufffd]"
+)
 _BACK = frozenset(_OPEN + "—–")
 _UNIT = re.compile(
     r"(?<=[0-9])(?:km/h|kmh|mph|m/s|hPa|Pa|mbar|mb|MB|kb|KB|gb|GB|tb|TB|km[²³]?|dm[²³]?|cm[²³]?|mm[²³]?|m[²³]?|ha|µm"
@@ -34,16 +37,14 @@ _URL = re.compile(
     r"|co|uk|us|de|fr|jp|au|ca|eu|ru|ch|nl|it|es|se|no|fi|be|at|dk|pl|cz|br|in|cn|tv|me|ly)(?:[/?#:]\S*)?",
     re.IGNORECASE,
 )
-_ABBREVIATIONS = frozenset(
-    ["mr.", "mrs.", "ms.", "dr.", "st.", "jr.", "sr.", "vs.", "v.s.", "prof.", "gen.", "rep.", "sen.", "gov.", "inc.", "ltd.", "co.", "corp.", "bros.", "mt.", "adm.", "messrs.", "ph.d.", "rev.", "a.m.", "p.m.", "e.g.", "i.e.", "jan.", "feb.", "mar.", "apr.", "jun.", "jul.", "aug.", "sep.", "sept.", "oct.", "nov.", "dec."]
-)
+_SHORTENED = """mr. mrs. ms. dr. st. jr. sr. vs. v.s. prof. gen. rep. sen. gov. inc. ltd. co. corp. bros. mt. adm.
+messrs. ph.d. rev. a.m. p.m. e.g. i.e. jan. feb. mar. apr. jun. jul. aug. sep. sept. oct. nov. dec."""
+_ABBREVIATIONS = frozenset(_SHORTENED.split())
 _HOURS = re.compile(r"(1[0-2]|[1-9])([ap]\.?m\.?)\Z", re.IGNORECASE)
 _WHOLE = {
     "cannot": ["can", "not"],
     "gonna": ["gon", "na"],
     "gotta": ["got", "ta"],
-    "can't": ["ca", "n't"],
-    "won't": ["wo", "n't"],
 }
 
 
@@ -54,8 +55,12 @@ def splitter() -> Callable[[str], list[str]]:
 
 def _split(piece: str) -> list[str]:
     if piece.isalpha():
-        parts = _WHOLE.get(piece.lower())
-        return [piece] if parts is None else [piece[: len(parts[0])], piece[len(parts[0]) :]]
+        return _letters(piece)
+    word, last = piece[:-1], piece[-1]
+    if word.isalpha() and (
+        last in _BACK or (last == "." and word.islower() and piece not in _ABBREVIATIONS and word[1:])
+    ):
+        return [*_letters(word), last]
     front: list[str] = []
     back: list[str] = []
     start, end = 0, len(piece)
@@ -75,6 +80,11 @@ def _split(piece: str) -> list[str]:
     if start < end:
         front += _inside(piece[start:end])
     return front + back[::-1]
+
+
+def _letters(word: str) -> list[str]:
+    parts = _WHOLE.get(word.lower()) if len(word) < 7 else None
+    return [word] if parts is None else [word[: len(parts[0])], word[len(parts[0]) :]]
 
 
 def _complete(piece: str, start: int, end: int) -> bool:
@@ -122,16 +132,19 @@ def _dots(piece: str, start: int, end: int) -> int:
 
 
 def _inside(word: str) -> list[str]:
+    if word.isalpha():
+        return _letters(word)
     if word.isalnum() and not word[0].isdigit():
-        return [word] if not word.isalpha() else _split(word)
+        return [word]
     if _URL.fullmatch(word):
         return [word]
     hours = _HOURS.fullmatch(word)
     if hours:
         return [hours[1], hours[2]]
-    found = _CLITIC.search(word)
-    if found and found.start():
-        return [*_inside(word[: found.start()]), found[0]]
+    clitics: list[str] = []
+    while len(clitics) < 2 and (found := _CLITIC.search(word)) and found.start():
+        clitics.insert(0, found[0])
+        word = word[: found.start()]
     words, at = [], 0
     for mark in _PARTED.finditer(word):
         if mark.start() > at:
@@ -140,4 +153,4 @@ def _inside(word: str) -> list[str]:
         at = mark.end()
     if at < len(word):
         words.append(word[at:])
-    return words
+    return words + clitics

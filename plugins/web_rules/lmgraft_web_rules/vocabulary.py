@@ -168,31 +168,35 @@ class Vocabulary:
     def _piece(self, piece: str) -> int:
         """The number of a piece that was never seen: its words are listed, their columns come later."""
         words = self._split(piece)
-        self._piece_characters += len(piece)
-        self._firsts.add(self._pool.size)
-        self._counts.add(len(words))
+        numbers, strings, pool = self._numbers, self.strings, self._pool.new
         for word in words:
-            number = self._numbers.setdefault(word, len(self.strings))
-            if number == len(self.strings):
-                self.strings.append(word)
-            self._pool.add(number)
-        return self._counts.size - 1
+            number = numbers.get(word)
+            if number is None:
+                number = numbers[word] = len(strings)
+                strings.append(word)
+            pool.append(number)
+        self._counts.new.append(len(words))
+        self._piece_characters += len(piece)
+        return len(self._pieces)
 
     def _fill(self) -> None:
-        """The columns of words that are new."""
-        new = self.strings[self._lengths.size :]
+        """The columns of pieces and words that are new."""
+        if self._counts.new:
+            counts = np.array(self._counts.new, np.int64)
+            self._firsts.new.extend((np.cumsum(counts) - counts + len(self._pool.values) - counts.sum()).tolist())
+        new = self.strings[len(self._lengths.values) :]
         if not new:
             return
-        self._lengths.extend(map(len, new))
-        self._word.extend(not SYMBOLS.issuperset(word) for word in new)
-        self._alpha.extend(word.isalpha() or any(map(str.isalpha, word)) for word in new)
+        self._lengths.new.extend(map(len, new))
+        self._word.new.extend(not SYMBOLS.issuperset(word) for word in new)
+        self._alpha.new.extend(word.isalpha() or any(map(str.isalpha, word)) for word in new)
         codes = np.frombuffer("".join(new).encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint64)
         lengths = self._lengths.values[-len(new) :]
         starts = np.cumsum(lengths) - lengths
         places = np.arange(len(codes)) - np.repeat(starts, lengths)
         # A code is raised by one, or else NUL characters would be nothing.
         terms = (codes + np.uint64(1)) * powers(int(lengths.max()))[places]
-        self._hashes.extend(np.add.reduceat(terms, starts))
+        self._hashes.new.extend(np.add.reduceat(terms, starts))
 
     def _pattern(self, piece: str) -> str:
         """A piece's words for counting sentences: P ends one, N is a word that begins one, punctuation is nothing."""
@@ -222,34 +226,25 @@ class _Patterns(dict[str, str]):
 
 
 class _Column:
-    """An array that grows."""
+    """An array that grows: ``new`` takes what is still to be added."""
 
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self._data: npt.NDArray[Any] = np.empty(1024, dtype)
-        self._new: list[Any] = []
         self._filled = 0
-
-    @property
-    def size(self) -> int:
-        return self._filled + len(self._new)
+        self.new: list[Any] = []
 
     @property
     def values(self) -> npt.NDArray[Any]:
-        if self._new:
-            if self.size > len(self._data):
-                grown = np.empty(max(self.size, 2 * len(self._data)), self._data.dtype)
+        if self.new:
+            size = self._filled + len(self.new)
+            if size > len(self._data):
+                grown = np.empty(max(size, 2 * len(self._data)), self._data.dtype)
                 grown[: self._filled] = self._data[: self._filled]
                 self._data = grown
-            self._data[self._filled : self.size] = self._new
-            self._filled = self.size
-            self._new = []
+            self._data[self._filled : size] = self.new
+            self._filled = size
+            self.new.clear()
         return self._data[: self._filled]
-
-    def add(self, value: Any) -> None:
-        self._new.append(value)
-
-    def extend(self, values: Iterable[Any]) -> None:
-        self._new.extend(values)
 
 
 def _kind(word: str) -> str:
