@@ -44,7 +44,7 @@ class Record:
     head: bytes
     """Its header as WARC writes it, the blank line included."""
     block: bytes
-    """What follows; empty where it is too long to be kept."""
+    """What follows; only its beginning where all of it is too long to be held."""
     length: int
     """Bytes of the block as the header gives them."""
     fault: str = ""
@@ -63,7 +63,7 @@ class Broken:
 
 
 def read_records(pieces: Iterable[Chunk | Break], limit: int) -> Iterator[Record | Broken]:
-    """The records in order. Blocks above ``limit`` bytes are passed over without being held.
+    """The records in order. Of blocks above ``limit`` bytes only the beginning is held.
 
     Raises NoArchive where the file does not begin with a record.
     """
@@ -250,23 +250,21 @@ def _as_warc(url: bytes, address: bytes, date: bytes, mime: bytes, length: bytes
 
 
 def _block(window: _Window, place: str, kind: str, head: bytes, length: int, limit: int, end: bytes) -> Record:
-    block = window.take(length) if length <= limit else b""
-    there = len(block) if length <= limit else window.skip(length)
+    held = length <= limit
+    block = window.take(length if held else min(length, HEADER))
+    there = len(block) + (0 if held else window.skip(length - len(block)))
     crossed = window.crossed  # also where the line after the record is in a member of its own
     fault, cause = "", ""
     if there < length:
         fault, cause = "truncated", f"{there} of its {length} bytes are there"
-        if window.broken is not None:
-            fault, cause = window.broken.reason, f"{cause}; {window.broken.cause}"
-            window.broken = None
-        elif window.next is None and block:  # its length may be wrong, and have taken in what follows
-            window.push(block)
-            window.seek()
     elif not _ends(window, end):
         fault, cause = "bad_length", "what follows its bytes is not the end of a record"
-        if length <= limit and not window.starts(b"WARC/"):
-            window.push(block)
-            window.seek()
+    if fault and window.broken is not None and not window.left():
+        fault, cause = window.broken.reason, f"{cause}; {window.broken.cause}"
+        window.broken = None
+    elif fault and held and window.next is None and not window.starts(b"WARC/"):
+        window.push(block)  # its length may be wrong, and have taken in what follows
+        window.seek()
     if crossed and not fault:
         cause = "a compressed member begins inside it; `fastwarc recompress OLD NEW` mends that"
         fault = "bad_members"

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import re
+import zlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,6 @@ from lmgraft_web.framing import Record
 __all__ = ["Faulty", "Payload", "digest_holds", "host_of", "payload_of"]
 
 _CHUNK_LINE = re.compile(rb"[0-9a-fA-F]{1,16}[ \t]*(;[^\r\n]*)?\r?\n")
-_MAGIC = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b"}
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.I)
 #: What FastWARC can compute.
 _DIGESTS = ("sha1:", "sha256:", "sha512:", "md5:")
@@ -79,6 +79,8 @@ def _response(
         status = warc.http_headers.status_code
     except (OSError, ValueError) as error:
         raise Faulty("bad_http", f"its HTTP header cannot be read: {error}") from None
+    if status is None:
+        raise Faulty("bad_http", "its HTTP header does not begin with a status")
     header = _get(warc.http_headers, "Content-Type")
     mime, charset = _content_type(header)
     identified = _get(warc.headers, "WARC-Identified-Payload-Type").lower()
@@ -88,8 +90,7 @@ def _response(
         return None
     _check(record, verify, limit, warc)
     meta["mime"] = identified if identified in mimes else mime
-    if status is not None:
-        meta["status"] = status
+    meta["status"] = status
     return Payload(_body(record, warc, limit), charset, True, meta)
 
 
@@ -150,13 +151,27 @@ def _body(record: Record, warc: Any, limit: int) -> bytes:
     chunked = "chunked" in transfer and _CHUNK_LINE.match(raw) is not None
     if chunked:
         raw = _decoded(record, "transfer", limit)
-    if content in ("", "identity") or not raw.startswith(_MAGIC.get(content, b"")):
+    if content in ("", "identity"):
         return raw
-    if content == "br" and raw.lstrip()[:1] == b"<":
-        return raw
-    if content == "deflate" and raw.lstrip()[:1] == b"<":
+    if content in ("gzip", "x-gzip"):
+        return _gunzipped(raw, limit, "WARC-Truncated" in warc.headers) if raw.startswith(b"\x1f\x8b") else raw
+    if content in ("br", "deflate") and raw.lstrip()[:1] == b"<":
         return raw
     return _decoded(record, "all" if chunked or "chunked" not in transfer else "content", limit)
+
+
+def _gunzipped(data: bytes, limit: int, may_be_cut: bool) -> bytes:
+    """FastWARC takes a body that was cut short for a whole one."""
+    inner = zlib.decompressobj(31)
+    try:
+        out = inner.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise Faulty("bad_encoding", f"decoding its body failed: {error}") from None
+    if len(out) > limit:
+        raise Faulty("too_long", f"decoded it takes more than {limit} bytes (record_bytes)")
+    if not inner.eof and not may_be_cut:
+        raise Faulty("bad_encoding", "its gzip body is cut short")
+    return out
 
 
 def _decoded(record: Record, what: str, limit: int) -> bytes:
@@ -175,10 +190,7 @@ def _sniffed(record: Record) -> str:
     from resiliparse.parse.encoding import detect_mime
 
     body = record.block.partition(b"\r\n\r\n")[2]
-    return str(detect_mime(body[:PEEK]))
-
-
-PEEK = 4096
+    return str(detect_mime(body[:4096]))
 
 
 def _meta(warc: Any) -> dict[str, Any]:
