@@ -1,7 +1,10 @@
-"""Holds ``files`` to the data sources' contract: JSONL in ranges, and plain text files."""
+"""Holds ``files`` to the data sources' contract: JSONL in ranges, plain text files, compressed CSV, and Parquet."""
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import Any, ClassVar
 
 from lmgraft.testing import DataSourceSuite
 
-__all__ = ["TestFiles", "TestFilesOfText"]
+__all__ = ["TestFiles", "TestFilesOfCsv", "TestFilesOfParquet", "TestFilesOfText"]
 
 
 class TestFiles(DataSourceSuite):
@@ -30,6 +33,44 @@ class TestFiles(DataSourceSuite):
     def break_input(self, folder: Path) -> Mapping[str, Any]:
         (folder / "rows.jsonl").write_text('{"text": "whole"}\n{"text": "half\n', encoding="utf-8")
         return {"path": str(folder / "rows.jsonl")}
+
+
+class TestFilesOfCsv(DataSourceSuite):
+    """Tables, compressed, of two members each; damage among the rows."""
+
+    component = "files"
+
+    def write(self, folder: Path, texts: Sequence[str]) -> Mapping[str, Any]:
+        half = len(texts) // 2
+        for name, own in (("a.csv.gz", texts[:half]), ("b.csv.gz", texts[half:])):
+            table = io.StringIO(newline="")
+            csv.writer(table, lineterminator="\n").writerows([["n", "text"], *enumerate(own)])
+            data = table.getvalue().encode()
+            (folder / name).write_bytes(gzip.compress(data[:99], mtime=0) + gzip.compress(data[99:], mtime=0))
+        return {"path": str(folder)}
+
+    def break_input(self, folder: Path) -> Mapping[str, Any]:
+        (folder / "rows.csv").write_bytes(b"n,text\n1,whole\n2\n3,caf\xe9\n4,whole too\n5,the end\n")
+        return {"path": str(folder / "rows.csv")}
+
+
+class TestFilesOfParquet(DataSourceSuite):
+    """Row groups of one file, shared among units."""
+
+    component = "files"
+    settings: ClassVar[dict[str, Any]] = {"document_bytes": 64, "range_bytes": 64}
+
+    def write(self, folder: Path, texts: Sequence[str]) -> Mapping[str, Any]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.table({"text": list(texts), "n": range(len(texts))})
+        pq.write_table(table, folder / "rows.parquet", row_group_size=5)
+        return {"path": str(folder)}
+
+    def break_input(self, folder: Path) -> Mapping[str, Any]:
+        (folder / "rows.parquet").write_bytes(b"PAR1, and nothing that belongs there")
+        return {"path": str(folder)}
 
 
 class TestFilesOfText(DataSourceSuite):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from lmgraft_files.conformance import TestFiles, TestFilesOfText
+from lmgraft_files.conformance import TestFiles, TestFilesOfCsv, TestFilesOfParquet, TestFilesOfText
 
-__all__ = ["TestFiles", "TestFilesOfText"]
+__all__ = ["TestFiles", "TestFilesOfCsv", "TestFilesOfParquet", "TestFilesOfText"]

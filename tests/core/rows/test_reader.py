@@ -16,6 +16,9 @@ class MineConfig(RowsConfig):
     source: ClassVar[str] = "mine"
 
 
+CHAT = [{"role": "user", "content": "a"}]
+
+
 def refused(row: dict[str, Any], **settings: Any) -> RowError:
     with pytest.raises(RowError) as error:
         RowReader(MineConfig(**settings)).document(row, "a:0")
@@ -64,7 +67,7 @@ def test_columns_reach_into_objects_and_lists() -> None:
         ({"conversations": [{"from": "human", "value": "x"}], "tools": "{"}, {"rows": Rows.sharegpt}, "bad_call"),
         ({"chosen": "Human: a", "rejected": "b"}, {"rows": Rows.hh}, "bad_transcript"),
         ({"prompt": "a", "completion": "b", "label": None}, {"rows": Rows.kto}, "bad_label"),
-        ({"prompt": "a", "chosen": "b", "rejected": [{"role": "user", "content": ""}]}, {"rows": Rows.pairs}, "bad_pair"),
+        ({"prompt": "a", "chosen": "b", "rejected": [CHAT[0]]}, {"rows": Rows.pairs}, "bad_pair"),
     ],
 )  # fmt: skip
 def test_each_fault_has_its_reason(row: dict[str, Any], settings: dict[str, Any], reason: str) -> None:
