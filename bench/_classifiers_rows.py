@@ -118,26 +118,7 @@ class _Blocks(HTMLParser):
     """The texts of a page, one for each run without a block's border; scripts and styles apart."""
 
     INLINE = frozenset(
-        [
-            "a",
-            "b",
-            "i",
-            "em",
-            "strong",
-            "span",
-            "font",
-            "small",
-            "u",
-            "abbr",
-            "code",
-            "sup",
-            "sub",
-            "time",
-            "cite",
-            "mark",
-            "q",
-            "s",
-        ]
+        ("a", "abbr", "b", "cite", "code", "em", "font", "i", "mark", "small", "span", "strong", "sub", "sup")
     )
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ __all__ = [
 BAD = ("blorg", "grumpf", "you zonk", "zonkhead")
 
 
-def write_rows(folder: Path, count: int = 240) -> Path:
+def write_rows(folder: Path, count: int = 400) -> Path:
     """Labelled rows: every other text holds a word of :data:`BAD`, and is labelled 1 for it."""
     path = folder / "labelled.jsonl"
     with path.open("w", encoding="utf-8") as file:
@@ -67,7 +67,7 @@ class TestToxicityClassifier(_Shown):
     """Fitted, with a threshold for a precision."""
 
     component = "toxicity"
-    settings: ClassVar[Mapping[str, Any]] = {"method": "classifier", "precision": 0.9}
+    settings: ClassVar[Mapping[str, Any]] = {"method": "classifier", "precision": 0.8}
 
     def prepare(self) -> Mapping[str, Any]:
         return {"labelled": str(write_rows(self.folder))}

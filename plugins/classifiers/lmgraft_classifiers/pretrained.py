@@ -5,7 +5,8 @@ Texts go through the model one at a time, so that no padding moves a score and b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,29 @@ def _opened(path: str | None, kind: str, key: str) -> tuple[Any, Any]:
 
     options = {"local_files_only": True, "trust_remote_code": False}
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-        model = getattr(transformers, kind).from_pretrained(folder, use_safetensors=True, **options)
+        with _silence():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
+            model = getattr(transformers, kind).from_pretrained(folder, use_safetensors=True, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         fact = f"{key}: {folder} cannot be opened"
         raise UserError(Problem(fact, str(error), "save model and tokenizer with save_pretrained(FOLDER)")) from error
     return tokenizer, model.float().eval()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Opening a model draws bars and lists what the folder holds beside it; neither belongs into a run's output."""
+    from transformers.utils import logging
+
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _pieces(tokenizer: Any, model: Any, text: str, tokens: int) -> list[list[int]]:
