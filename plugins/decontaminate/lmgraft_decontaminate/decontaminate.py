@@ -25,6 +25,8 @@ __all__ = ["CorpusDecontaminate", "Decontaminate", "decontaminate"]
 REASON = "contaminated"
 #: Characters of an overlap that a note shows.
 SHOWN = 160
+#: Words whose n-grams are made at once: they stay in the processor's cache.
+SLICE = 1 << 15
 _POSITION = attrgetter("position")
 _GRAM = attrgetter("gram")
 
@@ -139,8 +141,8 @@ class CorpusDecontaminate(_Fitted):
 
     def resolve(self, spool: SortedSpool, workdir: Path, memory_mb: int) -> Iterator[tuple[int, Verdict]]:
         chosen = Spool(workdir / "hits", self.schema(), memory_mb)
-        for hits in _batches(self._rare(spool)):
-            chosen.append(_rows(hits, self.schema()))
+        for batch in _batches(self._rare(spool)):
+            chosen.append(_rows(batch, self.schema()))
         ordered = _read(chosen.sort(["position", "at", "start", "stop", "set", "gram"]))
         for position, hits in groupby(ordered, key=_POSITION):
             yield position, self._verdict(list(hits))
@@ -168,14 +170,15 @@ def decontaminate(config: DecontaminateConfig) -> Decontaminate | CorpusDecontam
 
 def _shared(words: Words, index: Index, length: int) -> Iterator[tuple[int, int, int, int]]:
     """(first word, text, n-gram, set) of each n-gram of ``length`` words that the index has."""
-    hashes = grams(words.hashes, length)
-    places = index.candidates(hashes, length)
-    texts = words.texts(places)
-    inside = texts == words.texts(places + length - 1)
-    places, texts = places[inside], texts[inside]
-    hashes = hashes[places]
-    for at, number in index.owners(hashes, length):
-        yield int(places[at]), int(texts[at]), int(hashes[at]), number
+    for begin in range(0, len(words.hashes), SLICE):
+        hashes = grams(words.hashes[begin : begin + SLICE + length - 1], length)
+        places = index.candidates(hashes, length)
+        texts = words.texts(begin + places)
+        inside = texts == words.texts(begin + places + length - 1)
+        places, texts = places[inside], texts[inside]
+        hashes = hashes[places]
+        for at, number in index.owners(hashes, length):
+            yield begin + int(places[at]), int(texts[at]), int(hashes[at]), number
 
 
 def _texts(document: Document) -> list[str]:

@@ -9,7 +9,6 @@ from enum import Enum
 from typing import Any
 
 from lmgraft.component import Component, ComponentConfig, execution
-from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
 
 __all__ = ["Action", "DecontaminateConfig", "lmgraft_filter"]
@@ -49,10 +48,9 @@ class DecontaminateConfig(ComponentConfig):
     """An n-gram in more documents than this (GPT-3 took 10) is a common phrase and no overlap. Null sets no limit;
     a limit makes the filter corpus-wise: the documents wait on disk until all of them have been seen."""
 
-    def check(self) -> Iterator[Problem | str]:
+    def check(self) -> Iterator[str]:
         if not self.sets:
-            cause = "sets is empty: there is nothing to decontaminate against"
-            yield Problem("decontaminate has no evaluation set", cause, "sets: {gsm8k: path/to/gsm8k_test.jsonl}")
+            yield "sets is empty; it names the evaluation sets: {gsm8k: path/to/gsm8k_test.jsonl}"
         for name in self.sets:
             if not NAME.fullmatch(name):
                 yield f"sets names {name!r}; a name has lower-case letters, digits and _: it is a key of the funnel"

@@ -30,7 +30,7 @@ SINGLES = ((0x3041, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF
 #: Above these there are Han characters and marks of format only.
 PLANES = 0x20000
 #: Characters that are worked on at once; longer texts come in pieces.
-PIECE = 1 << 19
+PIECE = 1 << 17
 CHARACTER_BASE = 0x9E3779B97F4A7C15
 WORD_BASE = 0xD1B54A32D192ED03
 WHOLE = 1 << 64
@@ -125,12 +125,12 @@ def _hashed(run: list[tuple[int, int, str]], into: list[tuple[Array, Array, Arra
     last = inside.copy()
     last[:-1] &= ~inside[1:] | first[1:]
     starts, stops = places[begin], places[np.flatnonzero(last)] + 1
-    ends = np.cumsum([len(piece) + 1 for _, _, piece in run])
-    owners = np.searchsorted(ends, starts, side="right")
-    offsets = np.array([offset for _, offset, _ in run]) - np.concatenate(([0], ends[:-1]))
-    into.append((hashes, starts + offsets[owners], stops + offsets[owners]))
-    numbers = np.array([number for number, _, _ in run])
-    np.add.at(counts, numbers, np.bincount(owners, minlength=len(run)))
+    sizes = np.array([len(piece) + 1 for _, _, piece in run])
+    begins = np.cumsum(sizes) - sizes
+    words = np.diff(np.searchsorted(starts, begins), append=len(starts))
+    shift = np.repeat([offset for _, offset, _ in run] - begins, words)
+    into.append((hashes, starts + shift, stops + shift))
+    np.add.at(counts, [number for number, _, _ in run], words)
 
 
 def _mixed(hashes: Array) -> Array:

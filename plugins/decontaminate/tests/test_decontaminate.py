@@ -142,6 +142,7 @@ def test_long_texts_are_worked_on_in_pieces(tmp_path: Path, monkeypatch: pytest.
     assert whole.cuts
     for piece in (97, 250, 1000):
         monkeypatch.setattr("lmgraft_decontaminate.words.PIECE", piece)
+        monkeypatch.setattr("lmgraft_decontaminate.decontaminate.SLICE", piece // 7)
         assert judged(part, "before", text)[1] == whole
 
 

@@ -44,6 +44,8 @@ class Bayes:
         #: Some languages have two classes, one for each script, and two have one code.
         self._labels = sorted(set(labels))
         self._column = np.array([self._labels.index(label) for label in labels])
+        self.codes = frozenset(self._labels)
+        """Every code that ``identify`` may give."""
 
     def identify(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """(code, probability) of each text's likeliest language; ``und`` for what is no language."""
@@ -88,7 +90,8 @@ class Bayes:
         return [own[own >= 0] for own in np.split(flat, ends[:-1])]
 
     def _step(self, state: Array, letters: Array) -> Array:
-        return self._next[self._row[state] + letters]
+        after: Array = self._next[self._row[state] + letters]
+        return after
 
 
 def _blocks(texts: Sequence[str]) -> Iterator[list[bytes]]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from lmgraft.errors import Fault
+from lmgraft.errors import Fault, Problem, UserError
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.filter import Verdict
 
@@ -38,15 +38,30 @@ class Language:
     def __init__(self, config: LanguageConfig) -> None:
         self.config = config
         self._keep = frozenset(map(normal, config.keep))
-        self._identifier: _Identifier | None = _bayes() if config.model is Model.py3langid else None
+        self._identifier: _Identifier | None = None
 
     def judge(self, batch: Sequence[Document]) -> list[Verdict]:
-        if self._identifier is None:
-            raise Fault("language was asked to judge before its model was loaded")
+        identifier = self._loaded()
         texts = [_text(document) for document in batch]
         long = [number for number, text in enumerate(texts) if len(text) >= max(1, self.config.min_chars)]
-        found = dict(zip(long, self._identifier.identify([texts[number] for number in long]), strict=True))
+        found = dict(zip(long, identifier.identify([texts[number] for number in long]), strict=True))
         return [self._verdict(*found.get(number, (UNKNOWN, 0.0))) for number in range(len(batch))]
+
+    def _loaded(self) -> _Identifier:
+        """The model, loaded when the first document comes: a run that finds its corpus in the store has no use for it.
+
+        :raises UserError: ``keep`` names a language that it does not know, so that every document of it were lost.
+        """
+        if self._identifier is None:
+            self._identifier, known = _bayes()
+            unknown = sorted(self._keep - known)
+            if unknown:
+                cause = f"py3langid's model knows {', '.join(sorted(known))}"
+                remedy = "leave it out, or take a fastText model that knows it: language.model=fasttext"
+                raise UserError(
+                    Problem(f"language.keep has {unknown[0]}, which the model does not know", cause, remedy)
+                )
+        return self._identifier
 
     def _verdict(self, code: str, score: float) -> Verdict:
         if not self._keep:
@@ -67,6 +82,11 @@ class FastTextLanguage(Language):
 
         self._identifier = FastText(Path(self.inputs()["model"]))
 
+    def _loaded(self) -> _Identifier:
+        if self._identifier is None:
+            raise Fault("language was asked to judge before its model was loaded")
+        return self._identifier
+
 
 def language(config: LanguageConfig) -> Language:
     """The filter with the model that is set."""
@@ -74,11 +94,12 @@ def language(config: LanguageConfig) -> Language:
 
 
 @lru_cache(maxsize=1)
-def _bayes() -> _Identifier:
-    """The bundled model takes half a second and 60 MB: once a process."""
+def _bayes() -> tuple[_Identifier, frozenset[str]]:
+    """The bundled model and the codes that it gives; takes half a second and 80 MB, so once a process."""
     from lmgraft_language.bayes import Bayes
 
-    return Bayes()
+    model = Bayes()
+    return model, model.codes
 
 
 @lru_cache(maxsize=4096)

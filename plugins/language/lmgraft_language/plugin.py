@@ -51,8 +51,7 @@ class LanguageConfig(ComponentConfig):
         from importlib.util import find_spec
 
         if self.path is None:
-            cause = "the model fasttext has no path, and nothing is downloaded"
-            yield Problem("language.path is not set", cause, "language.path=lid.176.bin, a fastText model of yours")
+            yield "path is null; the model fasttext is one of your own (lid.176.bin), and nothing is downloaded"
         if find_spec("fasttext") is None:
             cause = "not installed"
             yield Problem("language.model=fasttext needs fasttext-predict", cause, "pip install fasttext-predict")

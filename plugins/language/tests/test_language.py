@@ -159,6 +159,12 @@ def test_no_fasttext_model(tmp_path: Path, content: bytes) -> None:
         part.fit({}, tmp_path)
 
 
+def test_a_language_that_the_model_does_not_know_is_refused() -> None:
+    assert judged([SAID["en"]], keep=["und", "deu_Latn"])[0].reason == "other_language"
+    with pytest.raises(UserError, match="keep has xx"):
+        judged([SAID["en"]], keep=["en", "xx"])
+
+
 def test_the_bundled_model_learns_from_nothing() -> None:
     part = language(LanguageConfig())
     assert isinstance(part, RowFilter)
@@ -170,7 +176,7 @@ def test_the_bundled_model_learns_from_nothing() -> None:
     [
         ({"min_score": 1.5}, ["min_score is 1.5"]),
         ({"min_chars": -1, "keep": ["english", "e"]}, ["min_chars is -1", "keep has 'english'", "keep has 'e'"]),
-        ({"model": Model.fasttext}, ["language.path is not set"]),
+        ({"model": Model.fasttext}, ["path is null"]),
     ],
 )
 def test_settings_are_checked(settings: dict[str, Any], said: list[str]) -> None:

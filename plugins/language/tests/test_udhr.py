@@ -36,7 +36,7 @@ def texts() -> dict[str, str]:
     """Id of a translation -> text, of the languages that the model knows."""
     with gzip.open(Path(DATA or "", "multilingual", "udhr_parallel.jsonl.gz"), "rb") as file:
         rows = [json.loads(line) for line in file.read().decode().split("\n") if line]
-    known = set(model()._labels) - {"und"}
+    known = model().codes - {"und"}
     return {row["id"]: row["text"] for row in rows if normal(row["id"]) in known}
 
 
