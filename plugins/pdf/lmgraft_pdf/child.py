@@ -29,6 +29,8 @@ def extract(path: str, max_pages: int) -> dict[str, Any]:
         if getattr(error, "err_code", None) in _ENCRYPTED:
             return {"error": ["encrypted", "it asks for a password"]}
         return {"error": ["bad_pdf", str(error)]}
+    except OSError as error:
+        return {"error": ["bad_pdf", error.strerror or str(error)]}
     except MemoryError:
         return {"error": ["too_large", "it takes more memory than memory_mb allows"]}
     try:

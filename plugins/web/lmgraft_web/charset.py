@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,8 +13,11 @@ __all__ = ["Decoded", "decode"]
 BAD_SHARE = 0.01
 #: Marks at the very start, which outdo all that is declared (WHATWG, Encoding: "decode").
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
-#: Looked for in the first bytes of a page, as browsers do.
-PRESCAN = 4096
+#: How far into a page its declaration is looked for. Browsers take 1024 bytes; scripts stand before it in many pages.
+PRESCAN = 1 << 14
+_META = re.compile(
+    rb"(?i)<(?:meta\b[^<>]{0,500}?\bcharset|\?xml\b[^<>]{0,200}?\bencoding)\s*=\s*[\"']?\s*([\w.:-]{2,40})"
+)
 
 
 class Decoded(NamedTuple):
@@ -50,7 +54,11 @@ def decode(data: bytes, declared: str | None = None, markup: bool = True) -> Dec
 def _candidates(data: bytes, declared: str | None, markup: bool) -> Iterator[str]:
     from resiliparse.parse.encoding import detect_encoding
 
-    labels = [declared, detect_encoding(data[:PRESCAN], from_html_meta=True) if markup and _has_meta(data) else None]
+    found = _META.search(data, 0, PRESCAN) if markup else None
+    inside = found[1].decode("ascii").lower() if found else None
+    if inside and inside.startswith("utf-16"):
+        inside = "utf-8"  # that a declaration in ASCII could be read disproves it; so says WHATWG
+    labels = [declared, inside]
     yield from (name for name in map(_known, labels) if name)
     if _is_utf8(data):
         yield "utf-8"  # no other encoding's text is valid UTF-8 by chance
@@ -64,11 +72,6 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _has_meta(data: bytes) -> bool:
-    head = data[:PRESCAN].lower()
-    return b"<meta" in head and b"charset" in head
 
 
 def _known(label: str | None) -> str | None:

@@ -112,10 +112,10 @@ def _entries(paths: list[str]) -> Iterator[tuple[str, bool]]:
             continue
         entry = words[0].removeprefix("||").removesuffix("^") if len(words) == 1 else ""
         entry = entry.partition("://")[2] if "://" in entry else entry
-        host, _, path = entry.partition("/")
+        host, _, path = entry.removeprefix("*.").partition("/")
         if not host or any(sign in host for sign in "\"'<>()[]{}|\\^`,;!$%&=?*"):
             raise _wrong("domains", file, number, line, "it is no domain", "write one domain a line, or a hosts file's")
-        yield (url_key(entry), True) if path else (host_key(host).removeprefix("*.").removeprefix("www."), False)
+        yield (url_key(entry), True) if path else (host_key(host).removeprefix("www."), False)
 
 
 def _is_address(word: str) -> bool:

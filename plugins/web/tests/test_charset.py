@@ -49,3 +49,13 @@ def test_a_few_bad_bytes_do_not_change_the_encoding() -> None:
 
 def test_texts_of_wet_have_no_meta() -> None:
     assert decode(b'<meta charset="windows-1251"> \xc3\xa9', "utf-8", markup=False).text.endswith("é")
+
+
+def test_a_meta_is_no_guess() -> None:
+    text = "<meta name=x content='charset'>" + "a" * 6000 + "“quoted”"
+    assert decode(text.encode()).text == text
+    head = "<html><!-- " + "a" * 6000 + ' --><META http-equiv="Content-Type" content="text/html; charset=windows-1251">'
+    assert decode((head + RUSSIAN).encode("cp1251")).text == head + RUSSIAN
+    xml = '<?xml version="1.0" encoding="koi8-r"?>' + RUSSIAN
+    assert decode(xml.encode("koi8-r", "replace"))[1] == "koi8-r"
+    assert decode(b'<meta charset="utf-16">' + "é".encode()).text.endswith("é")
