@@ -3,15 +3,14 @@
 ExactSubstr of Lee et al. 2021, "Deduplicating Training Data Makes Language Models Better", arXiv:2107.06499, section
 4.1: every span of ``min_bytes`` bytes or more that occurs twice is a duplicate. The first occurrence in corpus order
 stays and the later ones are cut; a document of which fewer than ``min_keep`` characters are left is dropped, as in
-RefinedWeb (Penedo et al. 2023, arXiv:2306.01116, appendix G.3). All such spans are found, and no others.
+RefinedWeb (Penedo et al. 2023, arXiv:2306.01116). All such spans are found, and no others.
 
-Deviations: the paper counts 50 tokens and finds them by a suffix array of the whole corpus, in memory and for all
-occurrences at a time; here 100 bytes (what its code takes for 50 tokens of 2 bytes), and fingerprints that are spooled
-and sorted on disk (:mod:`lmgraft_exact_substring.winnowing`). Its code leaves the choice of occurrence to the user.
-Within one document a span is repeated where it does not overlap its first occurrence, so that of a run of one letter
-the first ``min_bytes`` stay. A cut never tears a character: up to 3 bytes at an end may stay. Spans are compared by
-64-bit hashes; one in 2^64 pairs is taken for equal and is not. Not implemented: near-duplicate spans, and spans that
-are equal but for white space or case.
+Deviations: the paper counts 50 tokens and finds them by a suffix array of the whole corpus; here it is 100 bytes, which
+its code takes for 50 tokens of 2 bytes, and fingerprints that are spooled and sorted on disk
+(:mod:`lmgraft_exact_substring.winnowing`). Within one document a span is repeated where it does not overlap its first
+occurrence, so that of a run of one letter the first ``min_bytes`` stay. A cut never tears a character: up to 3 bytes at
+an end may stay. Spans are compared by 64-bit hashes; one in 2^64 pairs is taken for equal and is not. Not implemented:
+near-duplicate spans, and spans that are equal but for white space or case.
 
 While the stage works, the texts lie on disk three times, and 40 bytes beside them for about every 26 bytes of text
 (with the default ``min_bytes``).
