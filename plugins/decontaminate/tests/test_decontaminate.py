@@ -146,6 +146,15 @@ def test_long_texts_are_worked_on_in_pieces(tmp_path: Path, monkeypatch: pytest.
         assert judged(part, "before", text)[1] == whole
 
 
+def test_texts_without_white_space_are_cut_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = "肉牛屠宰后胴体的哪个部位肉质较好"
+    part = fitted(tmp_path, {"zh": [{"q": row}]}, action=Action.cut, window=0, min_piece=0)
+    text = "一二三四五六七八九十" * 5 + row + "百千万亿兆" * 9
+    for piece in (1 << 17, 50, 51, 57, 7):
+        monkeypatch.setattr("lmgraft_decontaminate.words.PIECE", piece)
+        assert judged(part, text)[0].cuts == ((50, 66),)
+
+
 def test_what_is_cut(tmp_path: Path) -> None:
     part = fitted(tmp_path, {"birds": [{"text": ROW}]}, action=Action.cut, window=10, min_piece=30, max_pieces=2)
     lead, tail = "word " * 20, " other" * 20
@@ -175,7 +184,7 @@ def test_chats_and_pairs_are_looked_at_text_by_text(tmp_path: Path) -> None:
 
 def test_common_phrases_need_the_whole_corpus(tmp_path: Path) -> None:
     sets = {"birds": [{"text": ROW}, {"text": " ".join(WORDS)}]}
-    part = fitted(tmp_path / "fit", sets, max_documents=2)
+    part = fitted(tmp_path / "fit", sets, max_documents=3)
     assert isinstance(part, CorpusFilter)
     assert not isinstance(part, RowFilter)
     texts = [ROW, "clean", f"{ROW} {ROW}", ROW, " ".join(WORDS), f"{ROW} and {' '.join(WORDS)}"]
