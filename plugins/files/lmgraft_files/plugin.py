@@ -29,7 +29,7 @@ class FilesConfig(RowsConfig):
     """More file name endings to read as plain text, as in ``[.py, .c]``."""
     document_bytes: int = 1 << 20
     """A text file above this is cut at blank lines into documents of at most so many bytes."""
-    range_bytes: int = 64 << 20
+    range_bytes: int = 8 << 20
     """Uncompressed text, JSONL and Parquet files above this are handed to workers in ranges of so many bytes."""
     row_bytes: int = 64 << 20
     """A line of JSONL, a record of CSV or a row of a JSON list above this is damaged, so that memory is bounded."""

@@ -6,6 +6,7 @@ import bz2
 import csv
 import gzip
 import io
+import itertools
 import json
 import lzma
 from collections.abc import Callable
@@ -195,7 +196,7 @@ def test_large_parquet_files_are_shared_by_row_groups(tmp_path: Path) -> None:
     assert len(units) > 2
     assert units[0].start == 0
     assert units[-1].end == 7
-    assert all(before.end == after.start for before, after in zip(units, units[1:], strict=False))
+    assert all(before.end == after.start for before, after in itertools.pairwise(units))
     assert [unit.id for unit in units] == [f"a.parquet@{unit.start}" for unit in units]
     assert all(0 < unit.size <= 4000 or unit.end == unit.start + 1 for unit in units)
     found = documents(source)
