@@ -66,6 +66,13 @@ class TestWet(DataSourceSuite):
         (folder / "a.warc.wet").write_bytes(b"".join(records[1::2]))
         return {"path": [str(folder / "b.warc.wet"), str(folder / "a.warc.wet")]}
 
+    def break_input(self, folder: Path) -> Mapping[str, Any]:
+        records = [record("conversion", number, f"text {number}".encode()) for number in range(5)]
+        records[1] = records[1].replace(b"text 1", b"texT 1")
+        records[3] = records[3][: len(records[3]) // 2]
+        (folder / "a.warc.wet.gz").write_bytes(b"".join(map(gzip.compress, records)))
+        return {"path": str(folder)}
+
 
 class TestHtmlPages(DataSourceSuite):
     """Pages in folders, packed and not."""
@@ -80,14 +87,16 @@ class TestHtmlPages(DataSourceSuite):
             file.write_bytes(gzip.compress(data, mtime=0) if number % 2 else data)
         return {"path": str(folder)}
 
+    def break_input(self, folder: Path) -> Mapping[str, Any]:
+        (folder / "cut.html.gz").write_bytes(gzip.compress(b"<p>a page</p>" * 9)[:-9])
+        return {"path": str(folder)}
+
     def texts_of(self, document: Document) -> list[str]:
         return [(document.text or "").removeprefix('<meta charset="utf-8">')]
 
 
 class _OfPages(FilterSuite):
     """Pages with and without text, too large ones, and what is no markup."""
-
-    component = "html_text"
 
     def documents(self) -> list[Document]:
         some = texts(80)
@@ -102,12 +111,14 @@ class _OfPages(FilterSuite):
 class TestHtmlText(_OfPages):
     """trafilatura."""
 
+    component = "html_text"
     settings: ClassVar[dict[str, Any]] = {"page_chars": 50_000, "page_tags": 3_000}
 
 
 class TestHtmlTextFast(_OfPages):
     """resiliparse."""
 
+    component = "html_text"
     settings: ClassVar[dict[str, Any]] = {"extractor": "resiliparse", "page_chars": 50_000, "page_tags": 3_000}
 
 

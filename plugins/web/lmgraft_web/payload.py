@@ -94,23 +94,24 @@ def _response(
     return Payload(_body(record, warc, limit), charset, True, meta)
 
 
-def digest_holds(record: Record) -> bool | None:
+def digest_holds(record: Record, parsed: Any = None) -> bool | None:
     """Whether the record's payload digest (where it has none, its block digest) is that of its bytes; None where it
-    has none that can be computed."""
-    warc = _parsed(record)
-    warc.freeze()
+    has none that can be computed. ``parsed`` is FastWARC's record, frozen and with its HTTP header parsed."""
+    warc = parsed or _parsed(record)
     payload, block = (_get(warc.headers, f"WARC-{what}-Digest").lower() for what in ("Payload", "Block"))
     if record.type == "revisit":
         return None  # its digest is that of the record which it refers to
-    if payload.startswith(_DIGESTS):
-        if not warc.is_http:
-            return _is_digest_of(payload, record.block)  # FastWARC knows payloads of HTTP only
-        try:
+    if not payload.startswith(_DIGESTS):
+        return _is_digest_of(block, record.block) if block.startswith(_DIGESTS) else None
+    if not warc.is_http:
+        return _is_digest_of(payload, record.block)  # FastWARC knows payloads of HTTP only
+    try:
+        if parsed is None:
+            warc.freeze()
             warc.parse_http()
-            return bool(warc.verify_payload_digest())
-        except (OSError, ValueError):
-            return False
-    return bool(warc.verify_block_digest()) if block.startswith(_DIGESTS) else None
+        return bool(warc.verify_payload_digest())
+    except (OSError, ValueError):
+        return False
 
 
 def host_of(url: str) -> str:
@@ -138,7 +139,7 @@ def _check(record: Record, verify: bool, limit: int, warc: Any = None) -> None:
         raise Faulty(record.fault, record.cause)
     if record.length > limit:
         raise Faulty("too_long", f"it takes {record.length} bytes, and record_bytes is {limit}")
-    if verify and digest_holds(record) is False:
+    if verify and digest_holds(record, warc) is False:
         raise Faulty("bad_digest", "its bytes are not those that its digest was taken of")
 
 
