@@ -24,7 +24,7 @@ class _Identifier(Protocol):
 
 
 class Language:
-    """Row-wise. FineWeb's rule (Penedo et al. 2024, arXiv:2406.17557, section 3.3): a document stays where its
+    """Row-wise. FineWeb's rule (Penedo et al. 2024, arXiv:2406.17557, section 3): a document stays where its
     likeliest language is one of ``keep``, with a probability of ``min_score`` or more.
 
     Reasons: ``uncertain`` (too low a probability, or ``und``: too short, no language), ``other_language``. Counts: the

@@ -57,7 +57,7 @@ class Phones:
     Counts as one: ``+`` or ``00`` with a country code and 8 to 15 digits in all (E.164; North American ones must have
     an area code and an exchange that can exist); 7 to 13 digits after a word such as ``phone`` or ``fax`` in some ten
     languages; the national formats of ``regions``. Does not: dates, what follows a word such as ``ISBN`` or ``order``,
-    and plain runs of digits that nothing announces.
+    and plain runs of digits that nothing announces, Chinese mobile numbers excepted.
     """
 
     def __init__(self, regions: Iterable[str]) -> None:

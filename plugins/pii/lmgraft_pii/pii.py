@@ -22,8 +22,8 @@ Finder = Callable[[str], Iterator[tuple[int, int]]]
 class Pii:
     """Row-wise.
 
-    As FineWeb does (Penedo et al. 2024, arXiv:2406.17557, section 3.7: e-mail addresses and public IP addresses, by
-    regular expressions, replaced by addresses that lead to nobody); telephone numbers besides, and on demand payment
+    As FineWeb does (Penedo et al. 2024, arXiv:2406.17557: e-mail addresses and public IP addresses, by regular
+    expressions, replaced by addresses that lead to nobody); telephone numbers besides, and on demand payment
     cards and IBANs. The rules of each kind are in its module. Their words and patterns are written for this filter;
     what is replaced by what differs from FineWeb: addresses that are reserved for documentation.
 
