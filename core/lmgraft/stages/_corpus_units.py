@@ -17,6 +17,8 @@ __all__ = ["Read", "active_sources", "cut", "inputs_digest", "source_digest", "u
 
 TASK_BYTES = 16 << 20
 TASK_UNITS = 200
+TASKS = 64
+"""As many are made of a small input, down to a sixteenth of those sizes: there is something for each worker."""
 
 
 @dataclass(frozen=True)
@@ -95,20 +97,23 @@ def unit_size(unit: Unit) -> int:
 
 
 def cut(units: Mapping[str, Sequence[Unit]]) -> list[Read]:
-    """Contiguous runs of each source's units: about 16 MB or 200 units each, whatever the number of workers."""
+    """Contiguous runs of each source's units: 16 MB or 200 units each at most, whatever the number of workers."""
     tasks: list[Read] = []
+    total = sum(unit_size(unit) for own in units.values() for unit in own)
+    most_bytes = min(TASK_BYTES, max(TASK_BYTES // 16, total // TASKS))
+    most_units = min(TASK_UNITS, max(TASK_UNITS // 16, sum(map(len, units.values())) // TASKS))
     for source, own in units.items():
-        for run, size in _runs(own):
+        for run, size in _runs(own, most_bytes, most_units):
             tasks.append(Read(f"part-{len(tasks):06d}", source, run, size))
     return tasks
 
 
-def _runs(units: Sequence[Unit]) -> Iterator[tuple[tuple[Unit, ...], int]]:
+def _runs(units: Sequence[Unit], most_bytes: int, most_units: int) -> Iterator[tuple[tuple[Unit, ...], int]]:
     run: list[Unit] = []
     total = 0
     for unit in units:
         size = unit_size(unit)
-        if run and (total + size > TASK_BYTES or len(run) == TASK_UNITS):
+        if run and (total + size > most_bytes or len(run) == most_units):
             yield tuple(run), total
             run, total = [], 0
         run.append(unit)

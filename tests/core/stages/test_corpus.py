@@ -53,6 +53,7 @@ def folder(tmp_path: Path) -> Path:
 def small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many parts and batches from little text, and processes for them."""
     monkeypatch.setattr(_corpus_units, "TASK_BYTES", 4000)
+    monkeypatch.setattr(_corpus_units, "TASKS", 4)
     monkeypatch.setattr(_corpus_jobs, "BATCH_DOCUMENTS", 16)
     monkeypatch.setattr(corpus_stage, "SMALL_BYTES", 0)
 
