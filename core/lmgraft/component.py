@@ -180,8 +180,8 @@ def slot(seam: str, *, optional: bool = False, execution: bool = False) -> Any:
 
 
 def slots(seam: str, *, optional: bool = True) -> Any:
-    """A stage field that takes any number of parts of ``seam``, in the recipe's order, each under its own name. Its
-    annotation is ``dict[str, Any]``; unless ``optional``, it needs one at least."""
+    """A stage field that takes any number of parts of ``seam``, in the recipe's order, each under its own name or a
+    key that the recipe gives it. Its annotation is ``dict[str, Any]``; unless ``optional``, it needs one at least."""
     return field(default_factory=dict, metadata={"slot": seam, "many": True, "optional": optional})
 
 

@@ -183,9 +183,9 @@ def test_workers_and_kills_change_no_byte(tmp_path: Path, small_tasks: None) -> 
 
     config = stage(sources, mixture=mixture, shard_bytes=1024, validation_bytes=500)
     chance = random.Random(0)
-    for _ in range(300):
+    for stops in range(300):
         one, context = ready(tmp_path / "stopped", config)
-        calls = iter(range(chance.randrange(2, 60)))
+        calls = iter(range(chance.randrange(2, 60) * (1 + stops)))
 
         def stop(calls: Any = calls) -> None:
             if next(calls, None) is None:
@@ -197,7 +197,26 @@ def test_workers_and_kills_change_no_byte(tmp_path: Path, small_tasks: None) -> 
             break
         except Stopped:
             continue
+    assert stops > 1
     assert {path.name: path.read_bytes() for path in sorted(context.out.iterdir())} == results[0]
+
+
+def test_shards_change_no_document(tmp_path: Path, small_tasks: None) -> None:
+    sources = three(tmp_path / "text")
+    mixture = Mixture(weights={"web": 3, "books": 4, "wiki": 4}, bytes=11_000)
+    found = []
+    for size in (1024, 1 << 20):
+        out, _ = mixed(tmp_path / str(size), sources, mixture, shard_bytes=size)
+        found.append([(document.id, document.text) for document in corpus.documents(out)])
+    assert found[0] == found[1]
+
+
+def test_the_fallback_alone_is_read_as_it_is(tmp_path: Path, small_tasks: None) -> None:
+    sources = {"mine": LinesConfig(part="lines"), "web": text(tmp_path, "web", 2, 900)}
+    out, _ = mixed(tmp_path / "a", sources, Mixture({"mine": 1}, bytes=100), fallback=["web"])
+    told = corpus.funnel(out)
+    assert "mixture" not in told
+    assert told["documents"]["train"] == told["sources"]["web"]["read"]["documents"]
 
 
 def test_another_seed_takes_others(tmp_path: Path, small_tasks: None) -> None:
