@@ -81,6 +81,7 @@ class RowsConfig(ComponentConfig):
     """The key whose value says which rows belong together when some are held out; null: each row is by itself."""
 
     def provides(self) -> frozenset[str]:
+        """The columns of the documents that such rows become."""
         return COLUMNS[self.rows]
 
     def check_rows(self) -> Iterator[Problem | str]:

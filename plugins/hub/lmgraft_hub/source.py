@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from lmgraft.errors import Fault, LmgraftError, Problem
+from lmgraft.errors import Fault, Problem, UserError
 from lmgraft.rows.reader import RowReader
 from lmgraft.rows.values import RowError
 from lmgraft.seams.data_source import Damaged, Document, Unit, Unreadable
@@ -73,7 +73,7 @@ class Hub:
             if is_network(error):
                 problem = told(self.config, error)
                 raise Fault(f"{Problem(problem.fact, problem.cause, 'start again: finished work is kept')}") from error
-            if isinstance(error, LmgraftError):
+            if isinstance(error, UserError | Fault):
                 raise
             fact = f"hub: {self.config.name}, {unit.id} cannot be read after row {number}"
             said = f"{type(error).__name__}: {error}"
