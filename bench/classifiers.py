@@ -60,8 +60,8 @@ def _toxicity(labelled: Path, folder: Path) -> Iterator[tuple[str, Judge]]:
         "toxicity: words, built in": ToxicityConfig(),
         "toxicity: words, a list of 1,598": ToxicityConfig(words=words),
         "toxicity: classifier": ToxicityConfig(method=Method.classifier, labelled=str(labelled)),
-        "toxicity: classifier, precision .97": ToxicityConfig(
-            method=Method.classifier, labelled=str(labelled), precision=0.97
+        "toxicity: classifier, precision .9": ToxicityConfig(
+            method=Method.classifier, labelled=str(labelled), precision=0.9
         ),
     }.items():
         if part := _fitted(Toxicity(config), labelled, folder / name):

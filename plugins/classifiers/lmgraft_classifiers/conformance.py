@@ -84,8 +84,6 @@ class TestToxicityOfChats(_Chats):
 
 
 class _Quality(_Shown):
-    component = "quality_classifier"
-
     def prepare(self) -> Mapping[str, Any]:
         return {"labelled": str(write_rows(self.folder)), "good": ["0"]}
 
@@ -93,16 +91,20 @@ class _Quality(_Shown):
 class TestQuality(_Quality):
     """Hashed n-grams and logistic regression."""
 
+    component = "quality_classifier"
+
 
 class TestQualityForest(_Quality):
     """Hashed n-grams and a forest, as phi-1 had."""
 
+    component = "quality_classifier"
     settings: ClassVar[Mapping[str, Any]] = {"classifier": "forest", "trees": 8, "depth": 8, "width": 4096}
 
 
 class TestQualityStatistics(_Quality):
     """Statistics and a forest: what they cannot tell they guess, but always in the same way."""
 
+    component = "quality_classifier"
     settings: ClassVar[Mapping[str, Any]] = {"features": "statistics", "classifier": "forest", "trees": 8}
 
 

@@ -25,7 +25,7 @@ class Forest:
     feature: npt.NDArray[np.int32]
     threshold: npt.NDArray[np.float64]
     value: npt.NDArray[np.float64]
-    """The share of wanted rows at a node."""
+    """The share of wanted rows at a node, weighted as the fit weighted them."""
     depth: int
 
     def scores(self, features: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -53,11 +53,14 @@ class Forest:
         return np.asarray(self.value[node].sum(axis=1) / len(self.roots))
 
 
-def fit_forest(features: npt.NDArray[Any], wanted: npt.NDArray[np.bool_], trees: int, depth: int, seed: int) -> Forest:
+def fit_forest(
+    features: npt.NDArray[Any], wanted: npt.NDArray[np.bool_], trees: int, depth: int, balanced: bool, seed: int
+) -> Forest:
     """Grows ``trees`` trees of at most ``depth`` questions. The same rows and seed give the same forest."""
     from sklearn.ensemble import RandomForestClassifier
 
-    model = RandomForestClassifier(trees, max_depth=depth, random_state=seed, n_jobs=1)
+    weight = "balanced" if balanced else None
+    model = RandomForestClassifier(trees, max_depth=depth, class_weight=weight, random_state=seed, n_jobs=1)
     return exported(model.fit(np.asarray(features, dtype=np.float32), wanted))
 
 

@@ -64,7 +64,7 @@ class Dense:
         return cls(arrays["mean"], arrays["scale"], arrays["weights"], float(arrays["bias"][0]))
 
 
-def fit_hashed(counts: Counts, wanted: npt.NDArray[np.bool_], strength: float) -> Linear:
+def fit_hashed(counts: Counts, wanted: npt.NDArray[np.bool_], strength: float, balanced: bool) -> Linear:
     """Fits weights to counted texts; ``idf`` is ln((1 + texts) / (1 + texts with the feature)) + 1."""
     texts, width = counts.shape
     seen = np.bincount(counts.features, minlength=width)
@@ -75,24 +75,25 @@ def fit_hashed(counts: Counts, wanted: npt.NDArray[np.bool_], strength: float) -
     used = np.flatnonzero(seen)
     matrix = counts.matrix(values / length[counts.rows])[:, used]
     weights = np.zeros(width)
-    weights[used], bias = _regression(matrix, wanted, strength)
+    weights[used], bias = _regression(matrix, wanted, strength, balanced)
     return Linear(idf, weights, bias)
 
 
-def fit_dense(features: Floats, wanted: npt.NDArray[np.bool_], strength: float) -> Dense:
+def fit_dense(features: Floats, wanted: npt.NDArray[np.bool_], strength: float, balanced: bool) -> Dense:
     """Fits weights to rows of numbers."""
     mean, scale = features.mean(axis=0), features.std(axis=0)
     scale[scale == 0] = 1
-    weights, bias = _regression((features - mean) / scale, wanted, strength)
+    weights, bias = _regression((features - mean) / scale, wanted, strength, balanced)
     return Dense(mean, scale, weights, bias)
 
 
-def _regression(matrix: Any, wanted: npt.NDArray[np.bool_], strength: float) -> tuple[Floats, float]:
+def _regression(matrix: Any, wanted: npt.NDArray[np.bool_], strength: float, balanced: bool) -> tuple[Floats, float]:
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        model = LogisticRegression(C=strength, max_iter=1000).fit(matrix, wanted)
+        weight = "balanced" if balanced else None
+        model = LogisticRegression(C=strength, max_iter=1000, class_weight=weight).fit(matrix, wanted)
     return model.coef_[0], float(model.intercept_[0])
 
 

@@ -74,10 +74,12 @@ def fitted(config: QualityConfig, texts: Sequence[str], good: npt.NDArray[np.boo
     if config.features is not Features.hashed:
         features = _numbers(config)
         rows = features(texts)
-        return Numbers(features, _grown(config, rows, good) if forest else fit_dense(rows, good, config.strength))
+        return Numbers(
+            features, _grown(config, rows, good) if forest else fit_dense(rows, good, config.strength, config.balanced)
+        )
     counts = counted(texts, config.width)
     if not forest:
-        return Hashed(fit_hashed(counts, good, config.strength))
+        return Hashed(fit_hashed(counts, good, config.strength, config.balanced))
     chosen = telling(counts, good)
     return HashedForest(chosen, config.width, _grown(config, frequencies(counts, chosen), good))
 
@@ -116,7 +118,7 @@ def frequencies(counts: Counts, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np
 
 
 def _grown(config: QualityConfig, rows: npt.NDArray[np.floating], good: npt.NDArray[np.bool_]) -> Forest:
-    return fit_forest(rows, good, config.trees, config.depth, config.seed)
+    return fit_forest(rows, good, config.trees, config.depth, config.balanced, config.seed)
 
 
 def _numbers(config: QualityConfig) -> Callable[[Sequence[str]], Floats]:

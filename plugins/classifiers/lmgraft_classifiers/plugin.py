@@ -70,6 +70,9 @@ class ToxicityConfig(ComponentConfig):
     of the rows that it was not fitted to; ``threshold`` is not used then."""
     strength: float = 10.0
     """For ``classifier``: how closely it follows the rows (the inverse of the L2 penalty, scikit-learn's ``C``)."""
+    balanced: bool = True
+    """For ``classifier``: let both kinds of rows weigh the same, however many there are of each. Without it a text
+    that the classifier knows nothing of is toxic where most rows are."""
     seed: int = 0
     """Decides which tenth of the rows is held out."""
     checkpoint: str | None = execution(None)
@@ -121,6 +124,8 @@ class QualityConfig(ComponentConfig):
     """For ``hashed``: features that n-grams are hashed to, a power of 2; a forest takes 4096 of them at most."""
     strength: float = 10.0
     """For ``logistic``: how closely it follows the rows (the inverse of the L2 penalty, scikit-learn's ``C``)."""
+    balanced: bool = True
+    """Let both kinds of rows weigh the same, however many there are of each."""
     trees: int = 200
     """For ``forest``."""
     depth: int = 24

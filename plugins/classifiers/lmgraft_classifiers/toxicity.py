@@ -115,7 +115,7 @@ class Toxicity:
             columns = (config.text, config.label)
             labelled = read(rows, str(config.labelled), KEY, columns, is_toxic, config.seed, MAX_CHARS)
             texts, toxic = labelled.part(held_out=False)
-            model = fit_hashed(counted(texts, WIDTH), toxic, config.strength)
+            model = fit_hashed(counted(texts, WIDTH), toxic, config.strength, config.balanced)
             texts, toxic = labelled.part(held_out=True)
             scores, threshold = model.scores(counted(texts, WIDTH)), config.threshold
             if config.precision is not None:

@@ -16,9 +16,11 @@ ROWS = RNG.normal(size=(700, 12))
 WANTED = ROWS[:, 0] * ROWS[:, 1] + 0.3 * RNG.normal(size=700) > 0.2
 
 
-@pytest.mark.parametrize("depth", [None, 1, 6])
-def test_a_forest_of_arrays_is_scikit_learns(depth: int | None) -> None:
-    model = RandomForestClassifier(40, max_depth=depth, random_state=1).fit(ROWS.astype(np.float32), WANTED)
+@pytest.mark.parametrize(("depth", "weight"), [(None, None), (1, None), (6, "balanced")])
+def test_a_forest_of_arrays_is_scikit_learns(depth: int | None, weight: str | None) -> None:
+    model = RandomForestClassifier(40, max_depth=depth, class_weight=weight, random_state=1).fit(
+        ROWS.astype(np.float32), WANTED
+    )
     others = RNG.normal(size=(600, 12))
     wanted = model.predict_proba(others.astype(np.float32))[:, 1]
     forest = exported(model)
@@ -31,15 +33,15 @@ def test_a_forest_of_arrays_is_scikit_learns(depth: int | None) -> None:
 
 
 def test_a_forest_is_the_same_for_a_seed_and_any_batch() -> None:
-    first, second = (fit_forest(ROWS, WANTED, 10, 8, seed=4) for _ in range(2))
+    first, second = (fit_forest(ROWS, WANTED, 10, 8, True, seed=4) for _ in range(2))
     assert np.array_equal(first.scores(ROWS), second.scores(ROWS))
-    assert not np.array_equal(first.scores(ROWS), fit_forest(ROWS, WANTED, 10, 8, seed=5).scores(ROWS))
+    assert not np.array_equal(first.scores(ROWS), fit_forest(ROWS, WANTED, 10, 8, True, seed=5).scores(ROWS))
     assert np.array_equal(first.scores(ROWS), np.concatenate([first.scores(ROWS[at : at + 1]) for at in range(700)]))
     assert first.scores(ROWS[:0]).shape == (0,)
 
 
 def test_dense_regression_is_scikit_learns() -> None:
-    model = fit_dense(ROWS, WANTED, 2.0)
+    model = fit_dense(ROWS, WANTED, 2.0, False)
     scaled = (ROWS - ROWS.mean(axis=0)) / ROWS.std(axis=0)
     peer = LogisticRegression(C=2.0, max_iter=1000).fit(scaled, WANTED)
     assert np.abs(model.scores(ROWS) - peer.predict_proba(scaled)[:, 1]).max() < 1e-9
@@ -53,9 +55,9 @@ def test_hashed_regression_is_scikit_learns() -> None:
     texts = [f"number {n} is {'good' if n % 3 else 'bad'} text {n % 7}" for n in range(90)]
     wanted = np.arange(90) % 3 > 0
     counts = counted(texts, 1 << 12)
-    model = fit_hashed(counts, wanted, 5.0)
+    model = fit_hashed(counts, wanted, 5.0, True)
     matrix = TfidfTransformer(sublinear_tf=True).fit_transform(counts.matrix(counts.counts.astype(float)))
-    peer = LogisticRegression(C=5.0, max_iter=1000).fit(matrix, wanted)
+    peer = LogisticRegression(C=5.0, max_iter=1000, class_weight="balanced").fit(matrix, wanted)
     # The same matrix to the last digits; the solver stops within its tolerance.
     assert np.abs(model.scores(counts) - peer.predict_proba(matrix)[:, 1]).max() < 1e-3
     logits = matrix @ model.weights + model.bias
