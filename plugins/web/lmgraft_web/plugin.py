@@ -190,10 +190,14 @@ class UrlConfig(ComponentConfig):
     allow: Any = None
     """Domains that are kept whatever the lists say; those below them too."""
 
+    required: bool = True
+    """Refuse to run without any list. False is for recipes that leave the lists to their user: without one, all
+    documents stay."""
+
     def check(self) -> Iterator[Problem | str]:
         named = ("domains", "urls", "hard_words", "soft_words", "substrings")
-        if not any(entries(getattr(self, name)) for name in named):
-            yield f"domains is null, and so are {', '.join(named[1:])}; it needs at least one list"
+        if self.required and not any(entries(getattr(self, name)) for name in named):
+            yield f"domains is null, and so are {', '.join(named[1:])}; it needs at least one list, or required=false"
         for name in (*named, "allow"):
             yield from check_paths("url", getattr(self, name), urls=False, key=name)
         if self.soft_threshold < 1:

@@ -182,6 +182,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_settings_are_checked(tmp_path: Path) -> None:
     (problem,) = UrlConfig().check()
     assert "at least one list" in str(problem)
+    assert not list(UrlConfig(required=False).check())
+    assert reasons(Url(UrlConfig(required=False)), "http://a.example") == [""]
     (problem,) = UrlConfig(domains="/no/such/list").check()
     assert "url.domains: /no/such/list does not exist" in str(problem)
     (problem,) = UrlConfig(domains=str(tmp_path), soft_threshold=0).check()
