@@ -99,6 +99,57 @@ def test_adopted_files_stay_and_keep_their_place(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def rows_of(runs: spool_module.SortedRuns) -> list[dict]:
+    return [row for batch in runs.batches() for row in batch.to_pylist()]
+
+
+def test_kept_runs_are_not_sorted_again(tmp_path: Path, monkeypatch) -> None:
+    """Stopped after any run it goes on from the runs it finds; with other settings it begins anew."""
+    monkeypatch.setattr(spool_module, "FAN_IN", 3)
+    table = table_of([((i * 7919) % 1000, "x", 0.0) for i in range(2000)])
+    path = tmp_path / "rows.arrow"
+    with pa.ipc.new_file(str(path), SCHEMA) as writer:
+        writer.write_table(table)
+    made: list[str] = []
+
+    class Stop(Exception):
+        pass
+
+    def patient(runs):
+        """Gets through what is there, and does two more."""
+        left = 2
+        for run in runs:
+            if not run.path.exists():
+                if not left:
+                    raise Stop
+                left -= 1
+                made.append(run.path.name)
+            yield spool_module.make_run(None, run)
+
+    def attempt(order, make, sorters=1):
+        spool = Spool(tmp_path / "spool", SCHEMA, TINY_MB, sorters=sorters, kept=True)
+        spool.adopt(path)
+        return spool.sort(order, make)
+
+    with pytest.raises(Stop):
+        attempt(["score"], patient)
+    made.clear()
+    for _ in range(500):
+        assert spool_module.kept_runs(tmp_path / "spool", SCHEMA, ["key"]) is None
+        try:
+            found = attempt(["key"], patient)
+        except Stop:
+            continue
+        break
+    assert len(made) == len(set(made)) > 10
+    assert {name.split("-")[1] for name in made} >= {"0", "1", "2"}
+    again = spool_module.kept_runs(tmp_path / "spool", SCHEMA, ["key"])
+    assert again is not None
+    assert again.rows == 2000
+    assert rows_of(found) == rows_of(again) == expected(table, ["key"])
+    assert rows_of(attempt(["key"], None, sorters=2)) == expected(table, ["key"])
+
+
 def test_empty(tmp_path: Path) -> None:
     assert spooled(tmp_path, table_of([]), ["key"], 1) == []
 

@@ -16,6 +16,7 @@ from lmgraft.seams.stage import StageContext
 from lmgraft.stages._corpus_crew import Crew
 from lmgraft.stages._corpus_damage import as_funnel, reasons
 from lmgraft.stages._corpus_groups import BUCKETS, TRAIN, VALIDATION, Selection, choose_held, choose_limit
+from lmgraft.stages._corpus_meter import metered
 from lmgraft.stages._corpus_mixture import Mixed, mix
 from lmgraft.stages._corpus_parts import write_atomically
 from lmgraft.stages._corpus_pipeline import Survivors
@@ -163,8 +164,10 @@ class Publisher:
                 for part in survivors.parts
                 if epoch == 1 or (part.source in selection.quotas and selection.quotas[part.source].most >= epoch)
             ]
-            for task, plan in zip(tasks, self._crew.map(lay_out, tasks), strict=True):
-                totals.add(task.part.name, epoch, plan, self._config.shard_bytes)
+            with metered(self._context, "laying out", sum(task.part.bytes for task in tasks)) as meter:
+                for task, plan in zip(tasks, self._crew.map(lay_out, tasks), strict=True):
+                    totals.add(task.part.name, epoch, plan, self._config.shard_bytes)
+                    meter.add(task.part.bytes, task.part.rows)
         if not totals.documents[TRAIN]:
             fact, stage = f"{self._context.name}.mixture takes no document", self._context.name
             cause = "the share of each source is smaller than its first document"
@@ -174,8 +177,10 @@ class Publisher:
     def _measure(self, survivors: Survivors, selection: Selection, *, holdout: bool) -> Any:
         totals = np.zeros(BUCKETS, np.int64)
         tasks = [Measure(part, survivors.folder, selection, holdout) for part in survivors.parts]
-        for sizes in self._crew.map(measure, tasks):
-            totals += sizes
+        with metered(self._context, "measuring", survivors.bytes) as meter:
+            for task, sizes in zip(tasks, self._crew.map(measure, tasks), strict=True):
+                totals += sizes
+                meter.add(task.part.bytes, task.part.rows)
         return totals
 
     def _write_shards(self, survivors: Survivors, selection: Selection, totals: Totals) -> None:
@@ -195,9 +200,9 @@ class Publisher:
             for number, (pieces, size) in enumerate(shards)
         ]
         missing = [task for task in tasks if not task.path.exists()]
-        with self._context.progress("writing", sum(task.size for task in missing) or None, "B") as bar:
+        with metered(self._context, "writing", sum(task.size for task in missing)) as meter:
             for task, _ in zip(missing, self._crew.map(write_shard, missing), strict=True):
-                bar.advance(task.size)
+                meter.add(task.size, sum(piece.stop - piece.first for piece in task.pieces))
         for task in tasks:
             shutil.move(task.path, self._context.out / task.path.name)
 

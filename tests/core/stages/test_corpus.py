@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
 from corpus_context import made, ready, stage  # noqa: E402
-from corpus_parts import KillerConfig, LearntConfig, LinesConfig, Plain, ShortConfig  # noqa: E402
+from corpus_jobs import sleep  # noqa: E402
+from corpus_parts import KillerConfig, LearntConfig, LinesConfig, Plain, ShortConfig, SlowConfig  # noqa: E402
 from lmgraft.artifacts import Artifact, corpus  # noqa: E402
 from lmgraft.errors import Fault, Stopped, UserError  # noqa: E402
 from lmgraft.stages import _corpus_jobs, _corpus_units  # noqa: E402
 from lmgraft.stages import corpus as corpus_stage  # noqa: E402
+from lmgraft.stages._corpus_crew import Crew, Workshop  # noqa: E402
 
 ALL_FILTERS = {
     "short": ShortConfig(part="short"),
@@ -193,6 +196,72 @@ def test_killed_it_goes_on_to_the_same_bytes(tmp_path: Path, folder: Path, worke
         assert killed.stderr.count("Traceback") == 0
     subprocess.run(command, check=True)
     assert contents(root / "out") == whole
+
+
+def test_a_signal_stops_it_and_the_rest_is_done_later(tmp_path: Path, folder: Path) -> None:
+    """As the command line has it: a request to stop, exit code 75, and the same command goes on."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from corpus_context import ready, stage\n"
+        "from corpus_parts import LinesConfig, SlowConfig\n"
+        "from lmgraft.errors import LmgraftError\n"
+        "from lmgraft.signals import StopRequest\n"
+        "from lmgraft.stages import _corpus_units, corpus\n"
+        "_corpus_units.TASK_BYTES, corpus.SMALL_BYTES = 1500, 0\n"
+        "source = LinesConfig(part='lines', path=sys.argv[3], log=sys.argv[4])\n"
+        "config = stage({'text': source}, {'slow': SlowConfig(seconds=float(sys.argv[5]))}, workers=2)\n"
+        "one, context = ready(Path(sys.argv[2]), config)\n"
+        "with StopRequest() as request:\n"
+        "    context.stop = request.check\n"
+        "    try:\n"
+        "        one.run(context)\n"
+        "    except LmgraftError as error:\n"
+        "        sys.exit(error.exit_code)\n"
+    )
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", script, str(HERE), str(tmp_path / "a"), str(folder), str(log)]
+    with subprocess.Popen([*command, "0.3"]) as process:
+        deadline = time.monotonic() + 60
+        while not log.exists() or len(log.read_text().splitlines()) < 4:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(30) == 75
+    kept = {path.name for path in (tmp_path / "a" / "work" / "round-0" / "parts").glob("*.json")}
+    assert kept
+    subprocess.run([*command, "0"], check=True)
+    reads = Counter(line.split()[1] for line in log.read_text().splitlines())
+    assert len(reads) == 12
+    assert min(reads.values()) == 1  # what was kept is not read again
+    filters = {"slow": SlowConfig(seconds=0)}
+    assert contents(tmp_path / "a" / "out") == contents(made(tmp_path / "b", stage({"text": lines(folder)}, filters)))
+
+
+def test_small_work_begins_here_and_is_handed_over_when_it_takes_long(tmp_path: Path) -> None:
+    crew = Crew(Workshop(None, {}), {}, {}, 2, "corpus", patience=0.2)  # type: ignore[arg-type]
+    with crew:
+        assert set(crew.map(sleep, [0.0, 0.0, 0.0])) == {os.getpid()}
+        found = list(crew.map(sleep, [0.25, 0.0, 0.0]))
+        assert found[0] == os.getpid()
+        assert os.getpid() not in found[1:]
+        assert os.getpid() not in list(crew.map(sleep, [0.0, 0.0]))
+        assert list(crew.map(sleep, [0.0])) == [os.getpid()]  # nobody to share it with
+
+
+def test_a_crew_takes_tasks_as_they_are_wanted() -> None:
+    taken: list[int] = []
+
+    def tasks() -> Iterator[float]:
+        for number in range(100):
+            taken.append(number)
+            yield 0.0
+
+    with Crew(Workshop(None, {}), {}, {}, 2, "corpus") as crew:  # type: ignore[arg-type]
+        found = crew.map(sleep, tasks(), most=3)
+        next(found)
+        assert len(taken) <= 5
 
 
 def test_workers_do_not_outlive_their_parent(tmp_path: Path) -> None:
@@ -464,6 +533,7 @@ def test_summary_and_progress(tmp_path: Path, folder: Path, small_tasks: None) -
     wanted, bar = context.bars["reading"]
     assert bar.done == wanted == sum(path.stat().st_size for path in folder.iterdir())
     assert bar.shown["documents"] == total
+    assert context.bars["writing"][1].shown["documents"] == len(expected(folder))
     assert all(bar.done == (bar.wanted or wanted) for wanted, bar in context.bars.values())
     assert {"sketching for twins", "sorting for twins", "resolving twins", "applying twins"} <= set(context.bars)
     assert not (context.work / "round-0").exists()
