@@ -106,7 +106,7 @@ class Corpus:
         for name, source in told["sources"].items():
             if source.get("damaged"):
                 cut = f"; the rest of {source['cut_short']:,} files or ranges is lost" if source["cut_short"] else ""
-                yield f"damaged in {name}", f"{reasons(source['damaged'])}{cut}; see {QUARANTINE}"
+                yield f"damaged in {name}", f"{reasons(source['damaged'])} ({QUARANTINE}{cut})"
         yield from _mixed(mixed) if mixed else ()
         yield "text", _size(sum(told["bytes"].values()))
         if told["documents"]["validation"]:
