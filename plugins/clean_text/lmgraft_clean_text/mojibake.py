@@ -48,19 +48,22 @@ def repaired(text: str) -> tuple[str, int]:
 
 
 def _possible() -> re.Pattern[str]:
-    leads, follows = "\x80-\x9f", ["(?<=[\x80-\x9f])"]
+    leads, follows, laters, shorts = "", [], "", ""
     for encoding in CHARMAP_ENCODINGS:
         first, later = _characters(range(0xC0, 0xF5), encoding), _characters(range(0x80, 0xC0), encoding)
-        leads += first
         # As ftfy allows for them: bytes that are lost, and no-break spaces that became spaces ("– " is no mojibake).
         later += "\x1a\ufffd" if encoding.startswith("sloppy") else ""
+        leads, laters = leads + first, laters + later
         spaced = "" if encoding == "macroman" else "[ ?]?"
         follows.append(f"(?<=[{first}]){spaced}[{later}]")
         if spaced:
             short = _characters([0xC2, 0xC3, 0xC5, 0xCE, 0xD0, 0xD9], encoding)
             follows.append(f"(?<=[{short}])[ ?]")
-    # A pattern that begins with one class is searched for at C speed; which encoding it is of is asked afterwards.
-    return re.compile(f"[{leads}](?:{'|'.join(follows)})")
+            shorts += short
+    # A pattern that begins with one class is searched for at C speed. Most letters that may come first are followed by
+    # what never follows in any encoding; which encoding it is of is asked of the others only.
+    any_encoding = f"(?:(?=[ ?]?[{laters}])|(?<=[{shorts}])(?=[ ?]))"
+    return re.compile(f"[\x80-\x9f{leads}](?:(?<=[\x80-\x9f])|{any_encoding}(?:{'|'.join(follows)}))")
 
 
 def _characters(codes: Iterable[int], encoding: str) -> str:
