@@ -242,7 +242,7 @@ class DataSourceSuite(PartSuite):
                 self.require(False, f"{self.name}: {found.fact}", found.cause, found.remedy)
 
     def test_bad_input_is_told(self) -> None:
-        """damaged input ends in a message that names the file, not in a traceback or silence"""
+        """damaged input is told by a message that names the file, not by a traceback or silence; reading may go on"""
         folder = self.folder / "damaged"
         folder.mkdir()
         broken = pointing(f"{type(self).__name__}.break_input", self.break_input(folder), folder)
