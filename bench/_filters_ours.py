@@ -55,9 +55,15 @@ def read(folder: Path) -> list[dict[str, str]]:
 def labels(rows: Sequence[Mapping[str, str]], words: str) -> list[dict[str, Any]]:
     """As :func:`bench._filters_datatrove.labels`, with the given splitter."""
     shown = [Document(id=row["id"], text=row["text"]) for row in rows]
-    whole = {name: _judged(kind(config(words=WordSplitter(words))), shown) for name, (kind, config) in FOUR.items()}
-    alone = [_judged(judge, shown) for judge in _alone(words)]
-    return [_answer(row, document, whole, alone) for row, document in enumerate(shown)]
+    four = {name: kind(config(words=WordSplitter(words))) for name, (kind, config) in FOUR.items()}
+    rules = _alone(words)
+    answers: list[dict[str, Any]] = []
+    for start in range(0, len(shown), BATCH):  # every rule on one batch before the next: its words are found once
+        batch = shown[start : start + BATCH]
+        whole = {name: judge.judge(batch) for name, judge in four.items()}
+        alone = [judge.judge(batch) for judge in rules]
+        answers += [_answer(row, document, whole, alone) for row, document in enumerate(batch)]
+    return answers
 
 
 def _answer(
@@ -73,10 +79,6 @@ def _answer(
         "lines": {name: count for name, count in c4.counts.items() if name != "citation"},
         "fired": sorted(fired),
     }
-
-
-def _judged(judge: RowFilter, shown: Sequence[Document]) -> list[Verdict]:
-    return [verdict for start in range(0, len(shown), BATCH) for verdict in judge.judge(shown[start : start + BATCH])]
 
 
 def _alone(words: str) -> list[RowFilter]:

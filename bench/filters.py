@@ -214,8 +214,8 @@ def _table(
     lines += [f"| {rule} | {row['fired']} | {row['ours']} | {row['agreed']:.2%} |" for rule, row in agreed.items()]
     text = (
         f"{len(work.rows):,} documents, {work.real:,} real; all verdicts equal with `words: spacy`. Timed on"
-        f" {count:,} of {size / count / 1000:.1f} kB, whole processes in turn, medians of {max(1, min(runs, 3))}; filters"
-        f" alone in CPU seconds. datatrove {theirs.median / mine.median:.1f} times as long. {machine()}."
+        f" {count:,} of {size / count / 1000:.1f} kB, whole processes in turn, medians of {max(1, min(runs, 3))};"
+        f" filters alone in CPU seconds. datatrove {theirs.median / mine.median:.1f} times as long. {machine()}."
     )
     return "\n".join([*lines, "", text])
 
