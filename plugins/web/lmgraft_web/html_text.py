@@ -66,8 +66,10 @@ class HtmlText:
         return Verdict.rewrite(found, "html")
 
     def _too_large(self, text: str) -> bool:
-        config = self.config
-        return len(text) > config.page_chars or text.count("<") > config.page_tags or _deep(text, config.page_depth)
+        config, tags = self.config, text.count("<")
+        if len(text) > config.page_chars or tags > config.page_tags:
+            return True
+        return tags > config.page_depth and _deep(text, config.page_depth)  # few tags cannot be deep
 
 
 def is_markup(text: str) -> bool:
