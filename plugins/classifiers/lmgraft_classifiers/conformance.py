@@ -74,13 +74,14 @@ class TestToxicityClassifier(_Shown):
 
 
 class TestToxicityOfChats(_Chats):
-    """Fitted; what is shown are chats."""
+    """By words, in chats."""
 
     component = "toxicity"
-    settings: ClassVar[Mapping[str, Any]] = {"method": "classifier"}
+    settings: ClassVar[Mapping[str, Any]] = {"min_share": 0.0}
 
     def prepare(self) -> Mapping[str, Any]:
-        return {"labelled": str(write_rows(self.folder))}
+        (self.folder / "words.txt").write_text("\n".join(BAD), encoding="utf-8")
+        return {"words": str(self.folder / "words.txt")}
 
 
 class _Quality(_Shown):

@@ -133,6 +133,7 @@ def pairs_of(name: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "detected", "precise"), [("wikipedia", 0.72, 0.94), ("birkbeck", 0.36, 0.70)])
 def test_real_misspellings(name: str, detected: float, precise: float) -> None:
     pairs = pairs_of(f"{name}_missp.dat")
+    pairs = pairs[:: 1 + len(pairs) // 8000]  # of the longer list some, spread evenly
     part = Spelling(SpellingConfig(correct=True))
     verdicts = part.judge([Document(str(n), text=wrong) for n, (wrong, _) in enumerate(pairs)])
     found = sum(bool(verdict.counts.get("misspelt")) for verdict in verdicts)
