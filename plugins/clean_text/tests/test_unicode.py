@@ -6,7 +6,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.filter import KEEP, Verdict
@@ -93,6 +93,7 @@ def test_nothing_else_of_ftfy_is_done() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=40), st.sampled_from(ENCODINGS), st.booleans())
+@example("\U00020002", "cp1252", True)  # a space where its second byte stood
 def test_mojibake_is_repaired_as_ftfy_does(text: str, encoding: str, spaced: bool) -> None:
     from ftfy import fix_encoding
 
