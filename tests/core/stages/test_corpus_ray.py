@@ -25,7 +25,7 @@ from corpus_context import made, ready, stage  # noqa: E402
 from corpus_parts import KillerConfig, LinesConfig, Plain, ShortConfig  # noqa: E402
 from lmgraft.errors import Fault, Stopped, UserError  # noqa: E402
 from lmgraft.stages import _corpus_units, executors  # noqa: E402
-from lmgraft.stages._corpus_ray import FOLDER, RayHands  # noqa: E402
+from lmgraft.stages._corpus_ray import FOLDER, RayHands, _folder  # noqa: E402
 from lmgraft.stages.executors import Executor  # noqa: E402
 
 ray: Any = pytest.importorskip("ray")
@@ -205,6 +205,12 @@ def test_signals_end_it_and_its_ray(tmp_path: Path, number: int, code: int) -> N
     while any(str(process.pid) in line for line in _rays()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    # What SIGKILL left is removed by the next Ray of ours.
+    left = list(Path(tempfile.gettempdir()).glob(f"{FOLDER}{process.pid}-*"))
+    assert bool(left) == (number == signal.SIGKILL)
+    new = _folder()
+    assert not any(path.exists() for path in left)
+    new.rmdir()
 
 
 def _rays() -> Iterator[str]:
