@@ -19,6 +19,8 @@ def by_key(problem: Problem, seam: str, where: str) -> Problem:
 
     ``where`` is the part's place, ``corpus.sources.books``. A part that stands under its own name keeps its words.
     """
+    if problem.fact.startswith((f"{where}.", f"{where}:")):
+        return problem  # a stage may be called as its part is: dpo.objective.beta
     found = re.match(r"\w+(?=[.:])", problem.fact)
     name = found.group() if found else ""
     if not name or name == where.rpartition(".")[2] or not table.select(seam, name):

@@ -65,7 +65,10 @@ def test_a_source_that_is_not_read_offers_nothing(tmp_path: Path) -> None:
 
 def test_a_choice_that_is_referred_to_lists_what_there_is() -> None:
     (problem,) = problems("instructions.rows=foo")
-    assert problem.remedy == "instructions.rows=NAME, one of text, messages, alpaca, belle, sharegpt, pairs, judged, kto, hh"
+    assert (
+        problem.remedy
+        == "instructions.rows=NAME, one of text, messages, alpaca, belle, sharegpt, pairs, judged, kto, hh"
+    )
 
 
 def test_a_size_that_is_not_there_lists_those_that_are() -> None:
