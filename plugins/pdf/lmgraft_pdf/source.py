@@ -61,7 +61,8 @@ class Pdf:
     def _found(self, unit: Unit) -> Iterator[Document | Damaged]:
         answer = self._answer(unit.path or "")
         if "error" in answer:
-            yield _damaged(unit, *answer["error"], unit.size)
+            reason, cause = answer["error"]
+            yield _damaged(unit, reason, cause, unit.size)
             return
         texts = [_clean(page, self.config.join_hyphens) for page in answer["pages"]]
         for number, page in enumerate(answer["pages"], 1):

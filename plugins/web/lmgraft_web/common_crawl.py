@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from lmgraft.errors import Problem, UserError
-from lmgraft.seams.data_source import Damaged, Document, Unit
+from lmgraft.seams.data_source import Damaged, Document, Unit, Unreadable
 
 from lmgraft_web.archive_bytes import chunks
 from lmgraft_web.archives import Archive, find_archives
@@ -83,7 +83,7 @@ class CommonCrawl:
         config, empty = self.config, True
         mimes = frozenset(name.lower() for name in config.mime)
         try:
-            for record in read_records(chunks(raw), config.record_bytes):  # type: ignore[arg-type]
+            for record in read_records(chunks(raw), config.record_bytes):
                 empty = False
                 if isinstance(record, Broken):
                     yield _damaged(unit, record.place, record.reason, record.cause, record.bytes)
@@ -100,8 +100,8 @@ class CommonCrawl:
         except NoArchive:
             cause = "it begins with neither WARC/1.x nor an ARC's line"
             fact = f"common_crawl: {unit.id} is no web archive"
-            raise UserError(
-                Problem(fact, cause, "saved pages are read by html_pages, text and rows by files")
+            raise Unreadable(
+                "no_archive", Problem(fact, cause, "saved pages are read by html_pages, text and rows by files")
             ) from None
         except OSError as error:
             fact = f"common_crawl: {unit.id} cannot be read"

@@ -58,7 +58,7 @@ def pinned(named: Iterable[tuple[str, str]], timeout: int, retries: int) -> list
     """A unit for each (id, URL), in order. Its digest is the server's ETag (or, without one, its Last-Modified) and
     the length. Raises UserError where a server does not answer or tells neither."""
     with ThreadPoolExecutor(ASKED) as pool:
-        return list(pool.map(lambda one: _pin(*one, timeout, retries), named))
+        return list(pool.map(lambda one: _pin(one[0], one[1], timeout, retries), named))
 
 
 class Download:
