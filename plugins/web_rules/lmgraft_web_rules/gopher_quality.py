@@ -15,6 +15,7 @@ from lmgraft_web_rules.vocabulary import Words, vocabulary
 __all__ = ["GopherQuality"]
 
 
+#: Words that are looked at first for stop words.
 FEW = 64
 
 
