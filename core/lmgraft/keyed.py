@@ -38,6 +38,7 @@ def keyed(seam: str, where: str) -> Iterator[None]:
         yield
     except UserError as error:
         problems = [by_key(problem, seam, where) for problem in error.problems]
-        if problems == list(error.problems):
-            raise
-        raise UserError(problems) from error
+        if problems != list(error.problems):
+            error.problems = tuple(problems)  # of its own kind still
+            error.args = (error.render(),)
+        raise

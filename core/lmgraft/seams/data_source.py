@@ -30,7 +30,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from lmgraft.errors import Problem, UserError
 
-__all__ = ["Damaged", "DataSource", "Document", "Unit", "Unreadable"]
+__all__ = ["Damaged", "DataSource", "Document", "Unit", "Unreachable", "Unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,12 @@ class Unreadable(UserError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.reason, self.problems[0], self.bytes)
+
+
+class Unreachable(UserError):
+    """What is read from is out of reach: a server that does not answer, a share that is gone, a file that was changed
+    while it was read. Nothing is wrong with the data, so nothing counts as damaged: the stage stops whatever its
+    ``corrupt`` says, keeps what is finished, and goes on when it is started again."""
 
 
 @dataclass(frozen=True, slots=True)

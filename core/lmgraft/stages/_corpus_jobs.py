@@ -19,7 +19,7 @@ import pyarrow as pa
 from lmgraft.artifacts.corpus import from_batch, to_batch
 from lmgraft.errors import Fault, UserError
 from lmgraft.keyed import by_key, keyed
-from lmgraft.seams.data_source import Damaged, Document, Unit
+from lmgraft.seams.data_source import Damaged, Document, Unit, Unreachable
 from lmgraft.seams.filter import Verdict
 from lmgraft.stages._corpus_crew import Workshop
 from lmgraft.stages._corpus_damage import Damage
@@ -89,7 +89,7 @@ def _sound(source: Any, unit: Unit, name: str, damage: Damage | None) -> Iterato
             else:
                 damage.passed_over(name, unit, found)
     except UserError as error:
-        if damage is None:
+        if damage is None or isinstance(error, Unreachable):
             raise
         damage.given_up(name, unit, error)
 

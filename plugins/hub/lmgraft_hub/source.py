@@ -11,7 +11,7 @@ from typing import Any
 from lmgraft.errors import Fault, Problem, UserError
 from lmgraft.rows.reader import RowReader
 from lmgraft.rows.values import RowError
-from lmgraft.seams.data_source import Damaged, Document, Unit, Unreadable
+from lmgraft.seams.data_source import Damaged, Document, Unit, Unreachable, Unreadable
 
 from lmgraft_hub.plugin import HubConfig
 from lmgraft_hub.resolving import Opened, opened, pinned
@@ -50,8 +50,8 @@ class Hub:
     def read(self, unit: Unit, offset: int) -> Iterator[Document | Damaged]:
         """The documents of a unit after its first ``offset``; ids are the unit's id and the number of the row.
 
-        Raises Unreadable where a file cannot be read on, and Fault where the hub no longer answers: nothing is wrong
-        with the data then, and nothing of it may count as damaged.
+        Raises Unreadable where a file cannot be read on, and Unreachable where the hub no longer answers: nothing is
+        wrong with the data then, and nothing of it may count as damaged.
         """
         for found in self._read(unit):
             if not offset:
@@ -72,7 +72,8 @@ class Hub:
         except Exception as error:
             if is_network(error):
                 problem = told(self.config, error)
-                raise Fault(f"{Problem(problem.fact, problem.cause, 'start again: finished work is kept')}") from error
+                again = Problem(problem.fact, problem.cause, "start again: finished work is kept")
+                raise Unreachable(again) from error
             if isinstance(error, UserError | Fault):
                 raise
             fact = f"hub: {self.config.name}, {unit.id} cannot be read after row {number}"

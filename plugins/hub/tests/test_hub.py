@@ -195,9 +195,9 @@ def test_what_cannot_be_read_is_told_in_three_lines(answers: dict[str, Any], nam
 
 
 def test_a_hub_that_goes_away_is_no_damage(answers: dict[str, Any]) -> None:
-    """A Fault stops the stage whatever ``corrupt`` says: nothing is wrong with the data."""
+    """It stops the stage whatever ``corrupt`` says: nothing is wrong with the data."""
     told = answers["gone"]
-    assert told["error"] == "Fault"
+    assert told["error"] == "Unreachable"
     assert "org/texts cannot be reached" in told["lines"][0]
     assert "start again" in told["lines"][2]
 

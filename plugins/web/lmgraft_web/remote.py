@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lmgraft.errors import Problem, UserError
-from lmgraft.seams.data_source import Unit
+from lmgraft.seams.data_source import Unit, Unreachable
 
 __all__ = ["Download", "pinned"]
 
@@ -126,7 +126,7 @@ class Download:
             answer.close()
             cause = f"it was {self.digest}, and is {digest or 'something else'}"
             fact = f"common_crawl: {_shown(self.url)} has changed since it was listed"
-            raise UserError(Problem(fact, cause, "start again; download it first where it changes often"))
+            raise Unreachable(Problem(fact, cause, "start again; download it first where it changes often"))
         self._length, self._answer = total, answer
         left = 0 if resumed else self.at  # a server that knows no ranges sends all from the start
         while left:
@@ -183,7 +183,7 @@ def _wait_or_raise(url: str, error: Exception, failed: int, retries: int) -> Non
         fact = f"common_crawl: {_shown(url)} cannot be reached"
         cause = f"{getattr(error, 'reason', None) or error} ({failed} attempts)"
         remedy = "check the network and HTTPS_PROXY, or download the archive and set common_crawl.path to the file"
-    raise UserError(Problem(fact, cause, remedy)) from None
+    raise Unreachable(Problem(fact, cause, remedy)) from None
 
 
 def _total(headers: Message, status: int) -> int | None:

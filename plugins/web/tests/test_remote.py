@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from lmgraft.errors import UserError
-from lmgraft.seams.data_source import Damaged, Document
+from lmgraft.seams.data_source import Damaged, Document, Unreachable
 from lmgraft_web import remote
 from lmgraft_web.common_crawl import CommonCrawl
 from lmgraft_web.conformance import record
@@ -132,7 +132,7 @@ def test_a_connection_that_breaks_is_taken_up(server: Server, ranges: bool) -> N
 
 def test_a_server_that_stays_broken_is_told(server: Server) -> None:
     server.cut = [1000, 0, 0, 0, 0, 0]
-    with pytest.raises(UserError, match="cannot be reached") as caught:
+    with pytest.raises(Unreachable, match="cannot be reached") as caught:
         read(source(server))
     assert "4 attempts" in str(caught.value)
 
@@ -167,7 +167,7 @@ def test_content_that_changed_is_told(server: Server) -> None:
     part = source(server)
     (unit,) = part.units()
     server.files["/a.warc.gz"] = ARCHIVE[:-1] + b"x"
-    with pytest.raises(UserError, match="has changed since it was listed"):
+    with pytest.raises(Unreachable, match="has changed since it was listed"):
         list(part.read(unit, 0))
 
 

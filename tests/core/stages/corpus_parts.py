@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 from lmgraft.component import Component, ComponentConfig, execution
 from lmgraft.errors import Problem, UserError
-from lmgraft.seams.data_source import Damaged, Document, Unit, Unreadable
+from lmgraft.seams.data_source import Damaged, Document, Unit, Unreachable, Unreadable
 from lmgraft.seams.filter import KEEP, Verdict
 
 
@@ -54,6 +54,8 @@ class Lines:
                 yield Damaged(line[8:], said, len(line))
             elif line == "CUT":
                 raise Unreadable("truncated", Problem(f"{unit.path} is cut short", "it was planted", "mend it"), 7)
+            elif line == "GONE":
+                raise Unreachable(Problem(f"{unit.id} cannot be reached", "its server is away", "start again"))
             elif line == "BROKEN":
                 raise UserError(Problem(f"{unit.id}, line {number + 1}", "it is broken", "mend it"))
             elif line == "BUG":

@@ -21,7 +21,7 @@ from corpus_context import made, ready, stage  # noqa: E402
 from corpus_parts import LinesConfig, Plain, ShortConfig  # noqa: E402
 from lmgraft.artifacts import Artifact, corpus  # noqa: E402
 from lmgraft.errors import Problem, Stopped, UserError  # noqa: E402
-from lmgraft.seams.data_source import Unreadable  # noqa: E402
+from lmgraft.seams.data_source import Unreachable, Unreadable  # noqa: E402
 from lmgraft.stages import _corpus_damage, _corpus_jobs, _corpus_units  # noqa: E402
 from lmgraft.stages import corpus as corpus_stage  # noqa: E402
 from lmgraft.stages.plugin import Corrupt  # noqa: E402
@@ -105,6 +105,15 @@ def test_no_path_of_this_machine_is_set_down(tmp_path: Path, folder: Path) -> No
     moved = folder.rename(tmp_path / "moved")
     out = made(tmp_path / "b", config(moved, corrupt=Corrupt.quarantine))
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["text", "of_mine"])
+def test_what_is_out_of_reach_is_no_damage(tmp_path: Path, folder: Path, name: str) -> None:
+    """Whatever ``corrupt`` says: a corpus without it would be published, and found again in the store."""
+    (folder / "5.txt").write_text("text 1\nGONE")
+    sources = {name: LinesConfig(part="lines", path=str(folder))}
+    with pytest.raises(Unreachable, match=r"5\.txt cannot be reached"):
+        made(tmp_path / "a", stage(sources, FILTERS, corrupt=Corrupt.quarantine))
 
 
 def test_without_damage_there_is_no_quarantine(tmp_path: Path, folder: Path) -> None:
