@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from lmgraft.errors import Problem, UserError
 
-from lmgraft_web.places import find, is_url
+from lmgraft_web.places import find, is_url, shown
 from lmgraft_web.plugin import CommonCrawlConfig
-from lmgraft_web.remote import Download
+from lmgraft_web.remote import Download, check_url
 
 __all__ = ["Archive", "find_archives"]
 
@@ -51,7 +51,7 @@ def find_archives(config: CommonCrawlConfig) -> dict[str, Archive]:
         other = by_id.setdefault(archive.id, archive)
         if (other.url, other.path) != (archive.url, archive.path):
             fact = f"common_crawl: two archives are called {archive.id}"
-            cause = f"{other.url or other.path} and {archive.url or archive.path}"
+            cause = f"{shown(other.url or other.path)} and {shown(archive.url or archive.path)}"
             raise UserError(Problem(fact, cause, "read them as two sources, or give them names of their own"))
     return by_id
 
@@ -77,7 +77,7 @@ def _listed(config: CommonCrawlConfig) -> Iterator[Archive]:
     lines = [line.strip() for line in _lines(listing, config)]
     names = [line for line in lines if line and not line.startswith("#")]
     if not names:
-        fact, cause = f"common_crawl.listing: {listing} names no archive", "it has no lines"
+        fact, cause = f"common_crawl.listing: {shown(listing)} names no archive", "it has no lines"
         raise UserError(Problem(fact, cause, "give a file with one path a line, as Common Crawl's warc.paths.gz"))
     for name in names[: config.first or None]:
         yield _archive(name, config)
@@ -85,10 +85,14 @@ def _listed(config: CommonCrawlConfig) -> Iterator[Archive]:
 
 def _archive(name: str, config: CommonCrawlConfig) -> Archive:
     if is_url(name):
+        check_url(name)
         return Archive(_id_of(name), url=name)
     parts = name.split("/")
     if "://" in name or ".." in parts or os.path.isabs(name) or not name.isprintable():
-        fact, cause = f"common_crawl.listing: {name[:80]!r} is no path", "paths are relative to common_crawl.base"
+        fact, cause = (
+            f"common_crawl.listing: {shown(name)[:80]!r} is no path",
+            "paths are relative to common_crawl.base",
+        )
         raise UserError(Problem(fact, cause, "take that line out, or give another listing"))
     if is_url(config.base):
         return Archive(name, url=f"{config.base.rstrip('/')}/{name}")
@@ -113,5 +117,5 @@ def _lines(listing: str, config: CommonCrawlConfig) -> list[str]:
         return data.decode("utf-8").splitlines()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         cause = getattr(error, "strerror", None) or str(error)
-        fact = f"common_crawl.listing: {listing} cannot be read"
+        fact = f"common_crawl.listing: {shown(listing)} cannot be read"
         raise UserError(Problem(fact, cause, "give a text file (or .gz) with one path a line")) from None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from lmgraft.errors import Problem, UserError
 
-__all__ = ["check_paths", "entries", "find", "is_glob", "is_url"]
+__all__ = ["check_paths", "entries", "find", "is_glob", "is_url", "refused_url", "shown"]
 
 
 def entries(value: Any) -> list[str]:
@@ -20,6 +22,30 @@ def entries(value: Any) -> list[str]:
 
 def is_url(path: str) -> bool:
     return path.lower().startswith(("http://", "https://"))
+
+
+def shown(path: str) -> str:
+    """A URL without its query, a password or a port that is none, all of which may be secrets; a path as it is."""
+    scheme, mark, rest = path.partition("://")
+    if not mark:
+        return path
+    host, slash, below = rest.partition("?")[0].partition("#")[0].partition("/")
+    host = re.sub(r":[^\]:]*[^\]:\d][^\]:]*$", "", host.rpartition("@")[2])
+    return f"{scheme}://{host}{slash}{below}"
+
+
+def refused_url(url: str) -> tuple[str, str] | None:
+    """Why an http(s) URL cannot be asked for, and what to do; None where it can."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        named = False
+    if not named or not url.isprintable() or " " in url:
+        return "it names no host, or its port is no number", "check the address"
+    if "@" in parts.netloc:
+        return "a name and password in an address are not sent", "take them out, or download the file first"
+    return None
 
 
 def is_glob(path: str) -> bool:
@@ -38,8 +64,11 @@ def check_paths(part: str, value: Any, *, urls: bool, key: str = "path") -> Iter
     for path in found:
         if "://" in path and not (urls and is_url(path)):
             meant = "http:// and https:// are read" if urls else "only local files are read; download it first"
-            yield Problem(f"{part}.{key}: {path} cannot be read", meant, "give such a URL, or a local path")
-        elif not is_url(path) and not os.path.exists(path) and not is_glob(path):
+            yield Problem(f"{part}.{key}: {shown(path)} cannot be read", meant, "give such a URL, or a local path")
+        elif is_url(path):
+            if (why := refused_url(path)) is not None:
+                yield Problem(f"{part}.{key}: {shown(path)} cannot be read", *why)
+        elif not os.path.exists(path) and not is_glob(path):
             where = "" if os.path.isabs(path) else f" in {os.getcwd()}"
             cause = "there is neither a file nor a folder of that name" + where
             yield Problem(f"{part}.{key}: {path} does not exist", cause, "check the spelling, or give the full path")

@@ -11,7 +11,7 @@ from lmgraft.component import Component, ComponentConfig, execution
 from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
 
-from lmgraft_web.places import check_paths, entries
+from lmgraft_web.places import check_paths, entries, is_url, refused_url, shown
 
 __all__ = [
     "CommonCrawlConfig",
@@ -66,6 +66,10 @@ class CommonCrawlConfig(ComponentConfig):
 
     def check(self) -> Iterator[Problem | str]:
         yield from check_paths("common_crawl", self.path, urls=True)
+        for key in ("listing", "base"):
+            value = str(getattr(self, key) or "")
+            if is_url(value) and (why := refused_url(value)) is not None:
+                yield Problem(f"common_crawl.{key}: {shown(value)} cannot be read", *why)
         if not self.mime or not all(self.mime):
             yield "mime is empty; it names the types that become documents, as in [text/html]"
         yield from (f"mime holds {name!r}; expected TYPE/SUBTYPE" for name in self.mime if name and "/" not in name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +17,9 @@ from urllib.parse import urlsplit
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.data_source import Unit, Unreachable
 
-__all__ = ["Download", "pinned"]
+from lmgraft_web.places import refused_url, shown
+
+__all__ = ["Download", "check_url", "pinned"]
 
 CHUNK = 1 << 16
 #: Seconds before the second attempt; they double from one to the next, up to LONGEST.
@@ -29,16 +32,28 @@ _HEADERS = {"User-Agent": "lmgraft", "Accept-Encoding": "identity"}
 
 
 class _SameWeb(urllib.request.HTTPRedirectHandler):
-    """Follows to http(s) only, and never from https to http."""
+    """Follows to http(s) only, never from https to http, and never from elsewhere to an address of this network, where
+    services answer that trust whoever asks from inside. (Names are not resolved: a proxy may do that.)"""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         scheme = urlsplit(newurl).scheme.lower()
         if scheme not in ("http", "https") or (req.full_url.lower().startswith("https:") and scheme == "http"):
             raise urllib.error.URLError(f"it redirects to {scheme or 'an address without a scheme'}:, which is refused")
+        if _inside(urlsplit(newurl).hostname) and not _inside(urlsplit(req.full_url).hostname):
+            raise urllib.error.URLError("it redirects to an address of this network, which is refused")
         following = super().redirect_request(req, fp, code, msg, headers, newurl)
         if following is not None and req.get_method() == "HEAD":
             following.method = "HEAD"
         return following
+
+
+def _inside(host: str | None) -> bool:
+    """Whether a host is this machine, or an address that only a local network knows."""
+    name = (host or "").rstrip(".").lower()
+    try:
+        return not ipaddress.ip_address(name).is_global
+    except ValueError:
+        return name == "localhost" or name.endswith((".localhost", ".local", ".internal"))
 
 
 # build_opener() would add handlers for file: and ftp:.
@@ -70,6 +85,7 @@ class Download:
     """
 
     def __init__(self, url: str, digest: str, timeout: int, retries: int) -> None:
+        check_url(url)
         self.url, self.digest, self.timeout, self.retries = url, digest, timeout, retries
         self.at = 0
         """Bytes that were read."""
@@ -125,7 +141,7 @@ class Download:
         if self.digest and digest != self.digest:
             answer.close()
             cause = f"it was {self.digest}, and is {digest or 'something else'}"
-            fact = f"common_crawl: {_shown(self.url)} has changed since it was listed"
+            fact = f"common_crawl: {shown(self.url)} has changed since it was listed"
             raise Unreachable(Problem(fact, cause, "start again; download it first where it changes often"))
         self._length, self._answer = total, answer
         left = 0 if resumed else self.at  # a server that knows no ranges sends all from the start
@@ -142,6 +158,7 @@ class Download:
 
 
 def _pin(name: str, url: str, timeout: int, retries: int) -> Unit:
+    check_url(url)
     failed = 0
     while True:
         try:
@@ -160,13 +177,23 @@ def _pin(name: str, url: str, timeout: int, retries: int) -> Unit:
             _wait_or_raise(url, error, failed, retries)
     if digest is None:
         cause = "the server tells neither ETag nor Last-Modified with a length, so nothing pins what it sends"
-        fact = f"common_crawl: {_shown(url)} cannot be pinned"
+        fact = f"common_crawl: {shown(url)} cannot be pinned"
         raise UserError(Problem(fact, cause, "download it, and set common_crawl.path to the file"))
     return Unit(id=name, digest=digest, size=total or 0)
 
 
+def check_url(url: str) -> None:
+    """A listing names URLs as well as the settings do, which are checked before."""
+    if (why := refused_url(url)) is not None:
+        raise UserError(Problem(f"common_crawl: {shown(url)} cannot be read", *why))
+
+
 def _ask(url: str, method: str, timeout: int, more: dict[str, str]) -> Any:
-    return _OPENER.open(urllib.request.Request(url, method=method, headers={**_HEADERS, **more}), timeout=timeout)
+    request = urllib.request.Request(url, method=method, headers={**_HEADERS, **more})
+    try:
+        return _OPENER.open(request, timeout=timeout)
+    except ValueError:  # our own URL was checked
+        raise urllib.error.URLError("it redirects to what is no address, which is refused") from None
 
 
 def _wait_or_raise(url: str, error: Exception, failed: int, retries: int) -> None:
@@ -177,10 +204,10 @@ def _wait_or_raise(url: str, error: Exception, failed: int, retries: int) -> Non
         time.sleep(min(LONGEST, WAIT * 2 ** (failed - 1)))
         return
     if code is not None:
-        fact, cause = f"common_crawl: {_shown(url)} was refused", f"the server answers {code} {error.reason}"  # type: ignore[attr-defined]
+        fact, cause = f"common_crawl: {shown(url)} was refused", f"the server answers {code} {error.reason}"  # type: ignore[attr-defined]
         remedy = "check the address; 403 and 503 of Common Crawl mean too many requests at a time"
     else:
-        fact = f"common_crawl: {_shown(url)} cannot be reached"
+        fact = f"common_crawl: {shown(url)} cannot be reached"
         cause = f"{getattr(error, 'reason', None) or error} ({failed} attempts)"
         remedy = "check the network and HTTPS_PROXY, or download the archive and set common_crawl.path to the file"
     raise Unreachable(Problem(fact, cause, remedy)) from None
@@ -198,10 +225,3 @@ def _total(headers: Message, status: int) -> int | None:
 def _digest(headers: Message, total: int | None) -> str | None:
     mark = headers.get("ETag") or headers.get("Last-Modified")
     return None if mark is None or total is None else f"{str(mark).strip()} {total}"
-
-
-def _shown(url: str) -> str:
-    """Without a query or a password: both may be secrets."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"

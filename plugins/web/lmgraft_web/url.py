@@ -18,6 +18,8 @@ from lmgraft_web.url_lists import HashList, domains_in, host_key, url_key, urls_
 __all__ = ["Url"]
 
 _SIGNS = re.compile(r"[\W_]+")
+LONGEST = 253
+"""Characters of a host's name, as DNS has it; what stands before them is no name of a host."""
 _LISTS = ("domains", "urls", "allow")
 
 
@@ -103,8 +105,9 @@ def _hosts_of(url: str) -> list[str]:
         host = urlsplit(url if "://" in url else f"//{url}").hostname or ""
     except ValueError:
         return []
-    parts = host_key(host).removeprefix("www.").split(".")
-    return [".".join(parts[start:]) for start in range(min(len(parts), 12))] if parts != [""] else []
+    name = host_key(host[-LONGEST:]).removeprefix("www.")
+    parts = name.split(".")
+    return [".".join(parts[start:]) for start in range(len(parts))] if name else []
 
 
 def _above(key: str) -> list[str]:

@@ -7,8 +7,11 @@ import hashlib
 import http.server
 import socket
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import Any
 
 import pytest
@@ -213,6 +216,60 @@ def test_keys_in_urls_stay_secret(server: Server) -> None:
     with pytest.raises(UserError) as caught:
         source(server, "/a.warc.gz?signature=SECRET").units()
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://me:SECRET@127.0.0.1/a.warc.gz", "http://127.0.0.1:SECRET/a.warc.gz", "http://[::1/a.warc.gz?SECRET",
+     "https://me:SECRET@127.0.0.1:9/a.warc.gz?k=SECRET"],
+)  # fmt: skip
+def test_addresses_that_cannot_be_asked_for_are_told_without_their_secrets(address: str, tmp_path: Any) -> None:
+    told = [*CommonCrawlConfig(path=address).check(), *CommonCrawlConfig(listing=address).check()]
+    told += CommonCrawlConfig(listing="x", base=address).check()
+    assert len(told) == 3
+    listing = tmp_path / "listing"
+    listing.write_text(address + "\n")
+    part = CommonCrawl(CommonCrawlConfig(listing=str(listing), retries=0, timeout=5))
+    for ask in (part.units, lambda: remote.pinned([("a", address)], 5, 0), lambda: remote.Download(address, "", 5, 0)):
+        with pytest.raises(UserError) as caught:
+            ask()
+        told.append(str(caught.value))
+    assert "SECRET" not in repr(told)
+
+
+def test_two_archives_of_one_name_are_told_without_their_keys() -> None:
+    same = ["https://example.org/a.warc.gz?key=SECRET", "https://example.org/a.warc.gz?key=SECRETTOO"]
+    with pytest.raises(UserError, match="two archives") as caught:
+        CommonCrawl(CommonCrawlConfig(path=same)).units()
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["http://[bad/x", "http://h:port/x"])
+def test_redirects_to_what_is_no_address_are_told(server: Server, target: str) -> None:
+    server.redirects["/away"] = target
+    with pytest.raises(Unreachable):
+        source(server, "/away").units()
+
+
+@pytest.mark.parametrize(
+    ("origin", "target", "refused"),
+    [
+        ("http://example.org/a", "http://169.254.169.254/latest/meta-data", True),
+        ("http://example.org/a", "http://localhost:8080/", True),
+        ("http://example.org/a", "http://[::1]/", True),
+        ("http://example.org/a", "http://[::ffff:127.0.0.1]/", True),
+        ("http://example.org/a", "https://data.example.org/a", False),
+        ("http://10.0.0.3/a", "http://10.0.0.4/a", False),
+    ],
+)
+def test_no_redirect_leads_into_this_network(origin: str, target: str, refused: bool) -> None:
+    request = urllib.request.Request(origin)
+    follow = remote._SameWeb().redirect_request
+    if not refused:
+        assert follow(request, None, 302, "", Message(), target).full_url == target
+        return
+    with pytest.raises(urllib.error.URLError, match="refused"):
+        follow(request, None, 302, "", Message(), target)
 
 
 def test_offline() -> None:

@@ -201,3 +201,8 @@ def test_settings_are_checked(tmp_path: Path) -> None:
 def test_keys(url: str, key: str) -> None:
     assert url_key(url) == key
     assert host_key("Bücher.Example.") == "xn--bcher-kva.example"
+
+
+def test_a_host_far_below_a_listed_one_is_dropped(tmp_path: Path) -> None:
+    bad = part(tmp_path, domains="bad.example\n")
+    assert reasons(bad, f"http://{'a.' * 60}bad.example/", f"http://{'a.' * 100_000}bad.example/") == ["subdomain"] * 2
