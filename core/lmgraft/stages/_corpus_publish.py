@@ -104,7 +104,7 @@ class Publisher:
             selection = replace(selection, quotas=mixed.quotas)
         totals = self._lay_out(survivors, selection)
         self._write_shards(survivors, selection, totals)
-        funnel = json.dumps(self._funnel(survivors, totals, mixed), sort_keys=True, indent=1, ensure_ascii=False)
+        funnel = json.dumps(self._funnel(survivors, totals, mixed, selection), sort_keys=True, indent=1, ensure_ascii=False)
         write_atomically(self._context.out / FUNNEL, funnel + "\n")
 
     def _refuse_nothing(self, survivors: Survivors) -> None:
@@ -206,7 +206,9 @@ class Publisher:
         for task in tasks:
             shutil.move(task.path, self._context.out / task.path.name)
 
-    def _funnel(self, survivors: Survivors, totals: Totals, mixed: Mixed | None) -> dict[str, Any]:
+    def _funnel(
+        self, survivors: Survivors, totals: Totals, mixed: Mixed | None, selection: Selection
+    ) -> dict[str, Any]:
         tallies = list(survivors.tallies)
         if self._config.max_bytes is not None:
             tallies.append(totals.dropped)
@@ -226,7 +228,11 @@ class Publisher:
                 for name, own in read.items()
             },
             "filters": [tally.as_json() for tally in tallies],
-            "validation": {"groups": len(totals.held), "wanted_bytes": self._config.validation_bytes},
+            "validation": {
+                "groups": len(totals.held),
+                "wanted_bytes": self._config.validation_bytes,
+                **({"by_document": True} if selection.by_document else {}),
+            },
         }
 
 

@@ -13,7 +13,8 @@ The funnel, ``funnel.json``, has these keys:
 - ``sources``: name -> with ``corrupt: quarantine`` also ``damaged`` (reason -> number), ``damaged_bytes`` (as far as
   known), ``cut_short`` (units whose rest is lost) and ``damaged_sample``; ``quarantine.jsonl`` holds the first thousand
   (:mod:`lmgraft.stages._corpus_damage`). What ``damaged`` counts is not among ``read``.
-- ``validation``: ``groups`` held out and ``wanted_bytes``, the setting.
+- ``validation``: ``groups`` held out and ``wanted_bytes``, the setting; ``by_document: true`` where all text is of one
+  group, whose documents are held out one by one.
 - ``mixture``, where ``mixture.weights`` is set: ``unit`` (``bytes`` or ``documents``, what is shared out), ``total``,
   ``weights`` (their sum as given) and ``sources``, name -> ``weight``, ``had`` (``documents`` and ``bytes`` before),
   ``wanted`` and ``wanted_share``, ``documents`` and ``bytes`` as written to the training split, repeats counted,

@@ -368,6 +368,8 @@ def test_a_single_group_is_held_out_by_the_document(tmp_path: Path) -> None:
     assert len(train) + len(held) == 40
     assert not {document.id for document in train} & {document.id for document in held}
     assert "pieces of it are held out" in context.notes[0]
+    assert list(corpus.verify(context.out)) == []
+    assert corpus.funnel(context.out)["validation"]["by_document"] is True
 
 
 def test_shards_are_cut_by_their_text(tmp_path: Path, folder: Path, small_tasks: None) -> None:
