@@ -35,6 +35,7 @@ class Emoji:
     def __init__(self, config: EmojiConfig) -> None:
         self.config = config
         self._any, self._sequence, self._names = _tables(config.language, config.text_style)
+        self._longest = max(map(len, self._names))
 
     def judge(self, batch: Sequence[Document]) -> list[Verdict]:
         return [
@@ -67,7 +68,8 @@ class Emoji:
             return [(self._written(whole), True)]
         parts, at = [], 0
         while at < len(sequence):
-            end = next((n for n in range(len(sequence), at, -1) if sequence[at:n] in self._names), at)
+            most = min(len(sequence), at + self._longest)
+            end = next((n for n in range(most, at, -1) if sequence[at:n] in self._names), at)
             if end > at:
                 parts.append((self._written(self._names[sequence[at:end]]), True))
             elif not parts or sequence[at] not in "\u200d\ufe0f":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,13 @@ def test_settings() -> None:
     assert judged(text, language="de", delimiters=["<", ">"]).text == "ja <daumen_hoch> <rotes_herz> ©"
     assert judged(text, text_style=True).text == "ja :thumbs_up: :red_heart: :copyright:"
     assert len(list(EmojiConfig(language="xx", delimiters=[":"]).check())) == 2
+
+
+def test_a_chain_without_end_takes_time_by_its_length() -> None:
+    chain = "\u200d".join(["😀"] * 50_000)
+    started = time.process_time()
+    assert judged(chain).counts == {"emoji": 50_000}
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.skipif(not DATA, reason="LMGRAFT_TEST_DATA is not set")
