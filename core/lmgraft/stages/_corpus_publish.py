@@ -104,7 +104,9 @@ class Publisher:
             selection = replace(selection, quotas=mixed.quotas)
         totals = self._lay_out(survivors, selection)
         self._write_shards(survivors, selection, totals)
-        funnel = json.dumps(self._funnel(survivors, totals, mixed, selection), sort_keys=True, indent=1, ensure_ascii=False)
+        funnel = json.dumps(
+            self._funnel(survivors, totals, mixed, selection), sort_keys=True, indent=1, ensure_ascii=False
+        )
         write_atomically(self._context.out / FUNNEL, funnel + "\n")
 
     def _refuse_nothing(self, survivors: Survivors) -> None:

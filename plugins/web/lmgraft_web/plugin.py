@@ -176,22 +176,25 @@ class HtmlTextConfig(ComponentConfig):
 
 @dataclass
 class UrlConfig(ComponentConfig):
-    """Lists of what URLs may not be or hold, each a file, a folder or several of these."""
+    """Lists of what URLs may not be or hold, each a file, a folder or several of these.
 
-    domains: Any = None
+    What the lists hold is part of what is cached, and not where they lie.
+    """
+
+    domains: Any = execution(None)
     """Domains; those below them are meant too. One a line, or as a hosts file (``0.0.0.0 NAME``); of a folder all
     files named ``domains`` and ``urls``, as the UT1 lists have them, are read for what they are."""
-    urls: Any = None
+    urls: Any = execution(None)
     """URLs, one a line; what lies below one is meant too. ``http://``, ``www.`` and a last ``/`` make no difference."""
-    hard_words: Any = None
+    hard_words: Any = execution(None)
     """Words of which one in the URL is enough; one a line."""
-    soft_words: Any = None
+    soft_words: Any = execution(None)
     """Words of which ``soft_threshold`` are needed; one a line."""
-    substrings: Any = None
+    substrings: Any = execution(None)
     """Words that the URL's letters and digits may not hold anywhere, even inside other words; one a line."""
     soft_threshold: int = 2
     """How many different soft words drop a URL."""
-    allow: Any = None
+    allow: Any = execution(None)
     """Domains that are kept whatever the lists say; those below them too."""
 
     required: bool = True

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import random
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lmgraft.component import is_execution
 from lmgraft.errors import UserError
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.filter import KEEP, FittedFilter
@@ -206,3 +208,13 @@ def test_keys(url: str, key: str) -> None:
 def test_a_host_far_below_a_listed_one_is_dropped(tmp_path: Path) -> None:
     bad = part(tmp_path, domains="bad.example\n")
     assert reasons(bad, f"http://{'a.' * 60}bad.example/", f"http://{'a.' * 100_000}bad.example/") == ["subdomain"] * 2
+
+
+def test_what_lists_hold_counts_and_not_where_they_lie(tmp_path: Path) -> None:
+    lists = {f.name for f in fields(UrlConfig) if is_execution(f)}
+    assert lists == {"domains", "urls", "hard_words", "soft_words", "substrings", "allow"}
+    # What is left out of the key as a setting is in it by its content.
+    named = UrlConfig(**{name: str(tmp_path / name) for name in lists})
+    for name in lists:
+        (tmp_path / name).write_text("word\n")
+    assert set(Url(named).inputs()) == {f"{name}.0" for name in lists}
