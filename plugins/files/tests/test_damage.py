@@ -122,11 +122,11 @@ ZEROS = bytes(8 << 20)
 
 #: file, its bytes, settings, the reason, documents that are read all the same (None: some), a word of the first line
 KINDS: list[tuple[str, bytes, dict[str, Any], str, int | None, str]] = [
-    ("a.jsonl.gz", gzip.compress(LINES)[:-30_000], {}, "truncated", None, "a.jsonl.gz"),
+    ("a.jsonl.gz", gzip.compress(LINES, mtime=0)[:-30_000], {}, "truncated", None, "a.jsonl.gz"),
     ("a.jsonl.zst", zstandard.compress(LINES)[:-30_000], {}, "truncated", None, "a.jsonl.zst"),
     ("a.jsonl.bz2", bz2.compress(LINES[:99]) + bz2.compress(LINES)[:-30_000], {}, "truncated", None, "a.jsonl.bz2"),
     ("a.jsonl.xz", lzma.compress(LINES)[:-30_000], {}, "truncated", None, "a.jsonl.xz"),
-    ("a.jsonl.gz", gzip.compress(rows("one")) + b"rubbish", {}, "corrupt", 1, "a.jsonl.gz"),
+    ("a.jsonl.gz", gzip.compress(rows("one"), mtime=0) + b"rubbish", {}, "corrupt", 1, "a.jsonl.gz"),
     ("a.jsonl.bz2", bz2.compress(rows("one")) + b"rubbish", {}, "corrupt", 1, "a.jsonl.bz2"),
     ("a.parquet", parquet(footer), {}, "bad_parquet", 0, "a.parquet cannot"),
     ("a.parquet", parquet(second_group), {}, "bad_parquet", 200, "a.parquet (row group 2 of 3)"),
@@ -153,7 +153,7 @@ KINDS: list[tuple[str, bytes, dict[str, Any], str, int | None, str]] = [
     ("a.jsonl", LABELLED % b"true" + LABELLED % b"null", {"rows": Rows.kto}, "bad_label", 1, "a.jsonl:2: 'label'"),
     ("a.jsonl", JUDGED % b"1.2" + JUDGED % b"null", {"rows": Rows.judged}, "bad_label", 1, "a.jsonl:2: 'preference'"),
     ("a.jsonl", JUDGED % b"2" + JUDGED % b"1.5", {"rows": Rows.judged}, "tie", 1, "a.jsonl:2: 'preference'"),
-    ("a.jsonl.gz", gzip.compress(rows("one") + ZEROS) + gzip.compress(ZEROS, 1) * 12, {}, "zip_bomb", 1, "zip bomb"),
+    ("a.jsonl.gz", gzip.compress(rows("one") + ZEROS, mtime=0) + gzip.compress(ZEROS, 1, mtime=0) * 12, {}, "zip_bomb", 1, "zip bomb"),
     ("a.jsonl.zst", zstandard.compress(rows("one") + ZEROS) + zstandard.compress(ZEROS) * 12, {}, "zip_bomb", 1,
      "zip bomb"),
     ("a.jsonl.bz2", bz2.compress(rows("one") + ZEROS) + bz2.compress(ZEROS) * 9, {}, "zip_bomb", 1, "zip bomb"),
@@ -215,7 +215,7 @@ def test_an_empty_source_stops_either_way(tmp_path: Path, corrupt: Corrupt) -> N
         ("a.jsonl", b""),
         ("a.jsonl", b"\n \n"),
         ("a.csv", b"text\n"),
-        ("b.jsonl.gz", gzip.compress(b"")),
+        ("b.jsonl.gz", gzip.compress(b"", mtime=0)),
     ):
         for old in root.iterdir():
             old.unlink()
@@ -295,7 +295,7 @@ corpus:
 
 def test_the_command_line_ends_with_exit_code_2_or_a_warning(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(rows("one") + b"{oops\n" + rows("two"))
-    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(LINES)[:-30_000])
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(LINES, mtime=0)[:-30_000])
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
     command = [

@@ -68,7 +68,7 @@ def test_folders_of_ut1(tmp_path: Path) -> None:
         ("adult", "urls", b"mixed.example/adult\n"),
         ("adult", "usage", b"black\n"),
         ("adult", "expressions", b"(porn|xxx)\n"),
-        ("games", "domains.gz", gzip.compress(b"game.example\n")),
+        ("games", "domains.gz", gzip.compress(b"game.example\n", mtime=0)),
     ):
         (tmp_path / category).mkdir(exist_ok=True)
         (tmp_path / category / name).write_bytes(body)

@@ -24,12 +24,12 @@ LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).enco
     [
         ("a.jsonl", LINES),
         ("a.jsonl", b"\xef\xbb\xbf" + LINES.replace(b"\n", b"\r\n\r\n")),
-        ("a.jsonl.gz", gzip.compress(LINES)),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)),
         ("a.jsonl.zst", zstandard.compress(LINES)),
         ("a.jsonl.bz2", bz2.compress(LINES)),
         ("a.jsonl.xz", lzma.compress(LINES)),
         ("a.csv", 'text,label\n"one\u2028two",1\n"th""ree\r",0\n'.encode()),
-        ("a.tsv.gz", gzip.compress('text\tlabel\n"one\u2028two"\t1\n"th""ree\r"\t0\n'.encode())),
+        ("a.tsv.gz", gzip.compress('text\tlabel\n"one\u2028two"\t1\n"th""ree\r"\t0\n'.encode(), mtime=0)),
     ],
 )
 def test_every_format(tmp_path: Path, name: str, data: bytes) -> None:
@@ -50,7 +50,7 @@ def test_parquet(tmp_path: Path) -> None:
         ("a.jsonl", b"[1]\n", "line 1 is no object"),
         ("a.jsonl", b'{"text": "caf\xe9"}\n', "cannot be read"),
         ("a.csv", b"text\ncaf\xe9\n", "cannot be read"),
-        ("a.jsonl.gz", gzip.compress(LINES)[:-9], "cannot be read"),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)[:-9], "cannot be read"),
         ("a.jsonl.zst", zstandard.compress(LINES * 9)[:-9], "cannot be read"),
         ("a.csv.xz", lzma.compress(bytes(9 << 20)) * 9, "cannot be read"),
         ("a.parquet", b"PAR1 nothing", "cannot be read"),
