@@ -142,7 +142,8 @@ def _unknown_key(key: str, config: type | None, ref: RecipeRef, overrides: Seque
         cfg = places.plain(ref)
         node = OmegaConf.select(cfg, parent) if cfg is not None and parent else cfg
         names = [str(name) for name in node if name != "hydra"] if isinstance(node, DictConfig) else []
-    rest = next((line.lstrip("+~").partition("=")[0].removeprefix(key) for line in overrides if key in line), "")
+    typed = [line.lstrip("+~").partition("=")[0] for line in overrides]
+    rest = next((line.removeprefix(key) for line in typed if line == key or line.startswith(f"{key}.")), "")
     otherwise = f"lmgraft run {ref.given} --cfg job shows every key"
     return no_key(key, places.origin(key, ref, overrides), names, config, rest=rest, otherwise=otherwise)
 

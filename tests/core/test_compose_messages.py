@@ -32,6 +32,8 @@ WRONG = [
           cause="corpus, tokenizer, tokens, pretrain", remedy="did you mean pretrain.steps=VALUE?"),
     Wrong("a part among many", ("corpus.filters.lenght.min_chars=3",), fact="corpus.filters.lenght",
           cause="it has length, exact_dedup", remedy="did you mean corpus.filters.length.min_chars=VALUE?"),
+    Wrong("a key below one that is not there, behind another that it is a piece of",
+          ("pretrain.steps=1", "train.lr=2"), fact="there is no key train", remedy="did you mean pretrain.lr=VALUE?"),
     Wrong("a key like nothing", ("zzz=1",), fact="there is no key zzz", remedy="mine.yaml --cfg job"),
     Wrong("a key of a part, in the file", old="{lr: 2e-3}", new="{lrr: 2e-3}", fact="mine.yaml",
           cause="optimizer adamw has no key 'lrr'; it has lr, ", remedy="did you mean pretrain.optimizer.lr"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,16 @@ import numpy as np
 import pyarrow as pa
 
 from lmgraft.artifacts.corpus import from_batch, to_batch
-from lmgraft.errors import Fault, UserError
+from lmgraft.errors import Fault, Problem, UserError
 from lmgraft.keyed import by_key, keyed
-from lmgraft.seams.data_source import Damaged, Document, Unit, Unreachable
+from lmgraft.seams.data_source import Damaged, Document, Unit, Unreachable, Unreadable
 from lmgraft.seams.filter import Verdict
 from lmgraft.stages._corpus_crew import Workshop
 from lmgraft.stages._corpus_damage import Damage
 from lmgraft.stages._corpus_intake import checked
 from lmgraft.stages._corpus_parts import PART, Part, PartWriter, as_part, batches
 from lmgraft.stages._corpus_tally import Tally, rewritten, sift
+from lmgraft.stages._corpus_typed import QUARANTINE
 from lmgraft.stages._corpus_units import Read
 from lmgraft.stages._corpus_verdicts import verdicts_of
 
@@ -85,13 +86,22 @@ def _sound(source: Any, unit: Unit, name: str, damage: Damage | None) -> Iterato
             if not isinstance(found, Damaged):
                 yield found
             elif damage is None:
-                raise UserError(by_key(found.problem, "data_source", f"sources.{name}"))
+                raise UserError(_or_counted(by_key(found.problem, "data_source", f"sources.{name}")))
             else:
                 damage.passed_over(name, unit, found)
     except UserError as error:
+        if damage is None and isinstance(error, Unreadable):
+            raise Unreadable(error.reason, _or_counted(error.problems[0]), error.bytes) from error
         if damage is None or isinstance(error, Unreachable):
             raise
         damage.given_up(name, unit, error)
+
+
+def _or_counted(problem: Problem) -> Problem:
+    """The remedy that every damaged input has: to be counted."""
+    if QUARANTINE in problem.remedy:
+        return problem
+    return replace(problem, remedy=f"{problem.remedy}; or let the stage count what is broken: {QUARANTINE}")
 
 
 def _read(source: Any, unit: Unit, name: str) -> Iterator[Document | Damaged]:

@@ -23,7 +23,7 @@ from lmgraft.stages._corpus_pipeline import Survivors
 from lmgraft.stages._corpus_shards import Weighed, Weighing, bucket_rows, weigh
 from lmgraft.stages.mixing import Mixture
 
-__all__ = ["Mixed", "apportion", "beside", "mix", "targets"]
+__all__ = ["Mixed", "absent", "apportion", "beside", "mix", "targets"]
 
 OFTEN = 4
 """Epochs up to which repeated text is worth nearly as much as new (Muennighoff et al. 2023, arXiv 2305.16264)."""
@@ -107,6 +107,15 @@ def _tell(context: StageContext, weights: Mapping[str, float], epochs: Mapping[s
         if times > OFTEN:
             told = f"{name} is taken {times:.1f} times; beyond about {OFTEN}, repeats are worth far less than new text"
             context.note(f"{context.name}: {told}")
+
+
+def absent(told: Mapping[str, Any]) -> Iterator[str]:
+    """What to say of sources that have a weight and gave nothing, in a mixture as the funnel has it."""
+    for name, row in told["sources"].items():
+        if row["wanted"] and not row["documents"]:
+            cause = f"the next of its {row['had']['documents']:,} documents is above its share, {row['wanted']:,} bytes"
+            remedy = "take a larger total, or cut its documents"
+            yield f"warning: {name} (weight {row['weight']:g}) gives nothing: {cause}; {remedy}"
 
 
 def _sum(weights: Mapping[str, float]) -> float:

@@ -17,7 +17,7 @@ from lmgraft.stages._corpus_crew import Crew
 from lmgraft.stages._corpus_damage import as_funnel, reasons
 from lmgraft.stages._corpus_groups import BUCKETS, TRAIN, VALIDATION, Selection, choose_held, choose_limit
 from lmgraft.stages._corpus_meter import metered
-from lmgraft.stages._corpus_mixture import Mixed, mix
+from lmgraft.stages._corpus_mixture import Mixed, absent, mix
 from lmgraft.stages._corpus_parts import write_atomically
 from lmgraft.stages._corpus_pipeline import Survivors
 from lmgraft.stages._corpus_shards import (
@@ -104,9 +104,10 @@ class Publisher:
             selection = replace(selection, quotas=mixed.quotas)
         totals = self._lay_out(survivors, selection)
         self._write_shards(survivors, selection, totals)
-        funnel = json.dumps(
-            self._funnel(survivors, totals, mixed, selection), sort_keys=True, indent=1, ensure_ascii=False
-        )
+        told = self._funnel(survivors, totals, mixed, selection)
+        for note in absent(told["mixture"]) if mixed else ():
+            self._context.note(f"{self._context.name}: {note}")
+        funnel = json.dumps(told, sort_keys=True, indent=1, ensure_ascii=False)
         write_atomically(self._context.out / FUNNEL, funnel + "\n")
 
     def _refuse_nothing(self, survivors: Survivors) -> None:

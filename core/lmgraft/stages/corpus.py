@@ -42,6 +42,7 @@ from lmgraft.stages._corpus_crew import Crew, Workshop
 from lmgraft.stages._corpus_damage import QUARANTINE, reasons
 from lmgraft.stages._corpus_pipeline import Pipeline
 from lmgraft.stages._corpus_publish import Publisher
+from lmgraft.stages._corpus_typed import typed
 from lmgraft.stages._corpus_units import active_sources, cut, inputs_digest, source_digest, unit_size
 from lmgraft.stages.plugin import CorpusStage, Corrupt
 
@@ -83,7 +84,7 @@ class Corpus:
         paths = [*(f"sources.{name}" for name in units), *(f"filters.{name}" for name in filters)]
         workshop = Workshop(context.part, fits, context.alive)
         parts = {path: context.component(path) for path in paths}
-        with self._crew(context, workshop, parts, fits, units) as crew:
+        with typed(context.name, parts), self._crew(context, workshop, parts, fits, units) as crew:
             quarantine = self._config.corrupt is Corrupt.quarantine
             survivors = Pipeline(context, crew, filters, self._config.memory_mb, quarantine).run(reads)
             Publisher(context, self._config, crew).publish(survivors)
@@ -106,7 +107,8 @@ class Corpus:
                 yield f"dropped by {row['name']}", reasons(row["dropped"])
         for name, source in told["sources"].items():
             if source.get("damaged"):
-                cut = f"; the rest of {source['cut_short']:,} files or ranges is lost" if source["cut_short"] else ""
+                units = f"{source['cut_short']:,} {'file or range' if source['cut_short'] == 1 else 'files or ranges'}"
+                cut = f"; the rest of {units} is lost" if source["cut_short"] else ""
                 yield f"damaged in {name}", f"{reasons(source['damaged'])} ({QUARANTINE}{cut})"
         yield from _mixed(mixed) if mixed else ()
         yield "text", _size(sum(told["bytes"].values()))
@@ -172,7 +174,8 @@ def _fitted(context: StageContext, filters: list[str]) -> dict[str, Path]:
 
 def _mixed(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, row in told["sources"].items():
-        amount = f"{row['share']:.1%}, {row['documents']:,} documents, {_size(row['bytes'])}"
+        documents = f"{row['documents']:,} document{'' if row['documents'] == 1 else 's'}"
+        amount = f"{row['share']:.1%}, {documents}, {_size(row['bytes'])}"
         beside = ""
         if "printed_epochs" in row:
             beside = f"; {row['printed_epochs']:g} printed" + (f": {row['why']}" if row["why"] else "")

@@ -275,6 +275,19 @@ def test_many_repeats_are_told_of(tmp_path: Path, small_tasks: None) -> None:
     assert any("wiki is taken 6." in note for note in context.notes)
 
 
+def test_a_source_whose_document_is_above_its_share_is_told_of(tmp_path: Path, small_tasks: None) -> None:
+    sources = three(tmp_path / "text")
+    for path in (tmp_path / "text" / "wiki").iterdir():
+        path.unlink()
+    (tmp_path / "text" / "wiki" / "00.txt").write_text("w" * 5_000)
+    out, context = mixed(tmp_path / "a", sources, Mixture({"web": 50, "books": 25, "wiki": 25}, bytes=4_000))
+    assert corpus.funnel(out)["mixture"]["sources"]["wiki"]["documents"] == 0
+    assert [note for note in context.notes if "gives nothing" in note] == [
+        "corpus: warning: wiki (weight 25) gives nothing: the next of its 1 documents is above its share, 1,000 bytes; "
+        "take a larger total, or cut its documents"
+    ]
+
+
 def test_a_source_with_nothing_left_stops_in_three_lines(tmp_path: Path, small_tasks: None) -> None:
     sources = three(tmp_path / "text")
     (tmp_path / "text" / "wiki" / "00.txt").write_text("a\nb")

@@ -20,10 +20,12 @@ if str(HERE) not in sys.path:
 from corpus_context import made, ready, stage  # noqa: E402
 from corpus_parts import LinesConfig, Plain, ShortConfig  # noqa: E402
 from lmgraft.artifacts import Artifact, corpus  # noqa: E402
+from lmgraft.component import Component  # noqa: E402
 from lmgraft.errors import Problem, Stopped, UserError  # noqa: E402
 from lmgraft.seams.data_source import Unreachable, Unreadable  # noqa: E402
 from lmgraft.stages import _corpus_damage, _corpus_jobs, _corpus_units  # noqa: E402
 from lmgraft.stages import corpus as corpus_stage  # noqa: E402
+from lmgraft.stages._corpus_typed import typed  # noqa: E402
 from lmgraft.stages.plugin import Corrupt  # noqa: E402
 
 FILTERS = {"short": ShortConfig(part="short", least=3), "twins": Plain()}
@@ -135,6 +137,37 @@ def test_stop_is_the_default_and_names_the_first(tmp_path: Path, folder: Path, s
         assert len(error.value.render().splitlines()) == 3
         assert f"{folder}/2.txt, line " in error.value.render()
     assert list((tmp_path / "1" / "work" / "round-0" / "parts").glob("*.json")), "finished parts are kept"
+
+
+@pytest.mark.parametrize("line", ["DAMAGED bad_json", "CUT"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stop_says_how_to_go_on_as_it_is_typed(tmp_path: Path, small_tasks: None, line: str, workers: int) -> None:
+    for number in range(3):
+        root = tmp_path / "text"
+        root.mkdir(exist_ok=True)
+        (root / f"{number}.txt").write_text(line)
+    with pytest.raises(UserError) as error:
+        made(tmp_path / "a", config(root, workers=workers))
+    told = error.value.render()
+    assert told.endswith("mend it; or let the stage count what is broken: corpus.corrupt=quarantine")
+    assert len(told.splitlines()) == 3
+
+
+@pytest.mark.parametrize("place", ["sources.books", "sources.lines"])
+def test_settings_in_remedies_are_whole_keys(place: str) -> None:
+    part = Component(name="lines", target="corpus_parts:Lines", config=LinesConfig, summary="Lines.")
+    parts = {place: (part, LinesConfig())}
+    remedy = f"set {place}.path; lines.txt and OTHER.{place}.path are none; corrupt=quarantine"
+    with pytest.raises(Unreadable) as error, typed("mine", parts):
+        raise Unreadable("truncated", Problem(f"{place}: x/{place}: is broken", "why", remedy), 7)
+    (problem,) = error.value.problems
+    assert problem.fact == f"mine.{place}: x/{place}: is broken"
+    assert problem.remedy == (
+        f"set mine.{place}.path; lines.txt and OTHER.{place}.path are none; mine.corrupt=quarantine"
+    )
+    assert (error.value.reason, error.value.bytes) == ("truncated", 7)
+    with pytest.raises(UserError, match=rf"raise mine\.{place}\.path") as error, typed("mine", parts):
+        raise UserError(Problem("lines: x", "why", f"raise {place if place != 'sources.lines' else 'lines'}.path"))
 
 
 def test_workers_change_no_byte(tmp_path: Path, folder: Path, small_tasks: None) -> None:
