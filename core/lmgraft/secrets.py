@@ -21,6 +21,9 @@ _NAME = re.compile(
 )
 _HARMLESS = re.compile(r"^(end|eos|bos|pad|unk|mask|sep|cls|special|image|begin|start|stop)_token$", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?P<scheme>[a-zA-Z][\w+.\-]*://)[^/\s@]+@")
+#: Signed addresses (S3, GCS, Azure) carry theirs in the query.
+_QUERY = re.compile(r"([?&](?P<name>[^=&\s#]+)=)[^&\s#]+")
+_SIGNED = re.compile(r"(^|[_\-.])(sig|signature|credential)$", re.IGNORECASE)
 #: Shorter values of the environment (``SECRET=1``) would blot out half a config.
 SHORTEST = 6
 
@@ -49,7 +52,13 @@ def masked(value: Any, secrets: Iterable[str]) -> Any:
         return value
     for secret in secrets:
         value = value.replace(secret, MASK)
-    return _ADDRESS.sub(rf"\g<scheme>{MASK}@", value)
+    value = _ADDRESS.sub(rf"\g<scheme>{MASK}@", value)
+    return _QUERY.sub(_unsigned, value) if "://" in value else value
+
+
+def _unsigned(found: re.Match[str]) -> str:
+    name = found["name"]
+    return f"{found[1]}{MASK}" if telling(name) or _SIGNED.search(name) else found[0]
 
 
 def override(line: str) -> str:

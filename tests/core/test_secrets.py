@@ -41,6 +41,21 @@ def test_a_password_in_an_address_is_hidden() -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("https://h/a.gz?X-Amz-Date=1&X-Amz-Signature=ab/c&x=1", f"https://h/a.gz?X-Amz-Date=1&X-Amz-Signature={MASK}&x=1"),
+        ("https://h/a?sv=1&sig=a%2Bb", f"https://h/a?sv=1&sig={MASK}"),
+        ("https://h/a?X-Amz-Security-Token=t#x", f"https://h/a?X-Amz-Security-Token={MASK}#x"),
+        ("https://h/a?api_key=k", f"https://h/a?api_key={MASK}"),
+        ("https://h/a?page=2&design=x", "https://h/a?page=2&design=x"),
+        ("why?token=x", "why?token=x"),
+    ],
+)  # fmt: skip
+def test_the_signature_of_an_address_is_hidden(address: str, kept: str) -> None:
+    assert masked({"path": [address]}, ()) == {"path": [kept]}
+
+
+@pytest.mark.parametrize(
     ("line", "kept"),
     [
         ("tracker.api_key=abc", f"tracker.api_key={MASK}"),
