@@ -37,12 +37,12 @@ def extract(path: str, max_pages: int) -> dict[str, Any]:
         if len(document) > max_pages:
             return {"error": ["too_long", f"it has {len(document)} pages, and max_pages is {max_pages}"]}
         pages: list[str | None] = []
+        characters = 0
         for number in range(len(document)):
             pages.append(_page(document, number))
-            if sum(len(page or "") for page in pages[-1:]) > MOST:
-                break
-        if sum(len(page or "") for page in pages) > MOST:
-            return {"error": ["too_long", f"its text has more than {MOST} characters"]}
+            characters += len(pages[-1] or "")
+            if characters > MOST:
+                return {"error": ["too_long", f"its text has more than {MOST} characters"]}
         return {"pages": pages, "title": str(document.get_metadata_dict().get("Title") or "").strip()}
     except MemoryError:
         return {"error": ["too_large", "it takes more memory than memory_mb allows"]}

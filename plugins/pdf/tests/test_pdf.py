@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from lmgraft.errors import UserError
 from lmgraft.seams.data_source import Damaged, Document
-from lmgraft_pdf import reader
+from lmgraft_pdf import child, reader
 from lmgraft_pdf.conformance import pdf
 from lmgraft_pdf.plugin import PdfConfig, PdfUnit
 from lmgraft_pdf.source import Pdf, joined
@@ -150,6 +150,17 @@ def test_a_child_that_dies_or_hangs(tmp_path: Path, deed: str, reason: str, monk
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is watched on Linux")
+def test_pages_are_read_until_the_text_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.pdf"
+    file.write_bytes(pdf(["twelve chars"] * 9))
+    read_pages: list[int] = []
+    page = child._page
+    monkeypatch.setattr(child, "MOST", 30)
+    monkeypatch.setattr(child, "_page", lambda document, number: read_pages.append(number) or page(document, number))
+    assert child.extract(str(file), 100)["error"][0] == "too_long"
+    assert len(read_pages) == 3
+
+
 def test_memory_is_bounded(tmp_path: Path) -> None:
     import zlib
 
