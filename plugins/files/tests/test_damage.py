@@ -317,4 +317,4 @@ def test_the_command_line_ends_with_exit_code_2_or_a_warning(tmp_path: Path) -> 
     told = " ".join((going.stdout + going.stderr).split())
     assert going.returncode == 0, told
     assert "warning: corpus.sources.files: passed over 1 bad_json, 1 truncated" in told
-    assert "the rest of 1 files or ranges is lost" in told
+    assert "the rest of 1 file or range is lost" in told
