@@ -47,6 +47,8 @@ class Selection:
     """Documents are held out one by one: for a corpus that is a single group."""
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     """Source -> how often its training documents are taken; once where it has none."""
+    mark: str = "~"
+    """What stands between a document's id and the number of its copy: more tildes than any id of its own has there."""
 
     def order(self, rows: pa.RecordBatch) -> Ints:
         """Each row's place, 0 to 65,535, in the order in which ``max_bytes`` takes groups."""

@@ -42,6 +42,10 @@ class Mixed:
     """Source -> bytes or documents that it is to give."""
     quotas: dict[str, Quota]
 
+    @property
+    def mark(self) -> str:
+        return "~" * (1 + max(found.tildes for found in self.had.values()))
+
     def as_json(self, written: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
         """The funnel's account; ``written`` is what each source gave to the training split."""
         unit = "documents" if self.settings.documents is not None else "bytes"

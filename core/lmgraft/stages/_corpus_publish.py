@@ -101,7 +101,7 @@ class Publisher:
         mixed = None
         if any(name in self._config.mixture.weights for name in survivors.read):
             mixed = mix(self._context, self._crew, self._config.mixture, survivors, selection)
-            selection = replace(selection, quotas=mixed.quotas)
+            selection = replace(selection, quotas=mixed.quotas, mark=mixed.mark)
         totals = self._lay_out(survivors, selection)
         self._write_shards(survivors, selection, totals)
         told = self._funnel(survivors, totals, mixed, selection)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lmgraft.artifacts.corpus import CorpusWriter, from_batch
 from lmgraft.seams.data_source import Document
@@ -81,9 +82,12 @@ class Weighed(NamedTuple):
     bytes: int
     buckets: Ints
     """What the documents of each bucket of the mixture's order count, together: int64 (65536,)."""
+    tildes: int = 0
+    """The most with which an id ends before a number, as that of a copy does."""
 
     def plus(self, other: Weighed) -> Weighed:
-        return Weighed(self.documents + other.documents, self.bytes + other.bytes, self.buckets + other.buckets)
+        buckets, tildes = self.buckets + other.buckets, max(self.tildes, other.tildes)
+        return Weighed(self.documents + other.documents, self.bytes + other.bytes, buckets, tildes)
 
 
 def weigh(workshop: Workshop, task: Weighing) -> Weighed:
@@ -92,7 +96,15 @@ def weigh(workshop: Workshop, task: Weighing) -> Weighed:
     for order, sizes in _ordered(task):
         np.add.at(found.buckets, _bucket(order), 1 if task.by_document else sizes)
         found = Weighed(found.documents + len(sizes), found.bytes + int(sizes.sum()), found.buckets)
-    return found
+    return found._replace(tildes=_tildes(task))
+
+
+def _tildes(task: Weighing) -> int:
+    most = 0
+    for batch in batches(task.parts / f"{task.part.name}.arrow", ["id"]):
+        ends = pc.extract_regex(batch.column("id"), r"(?P<tildes>~+)[0-9]+$").field("tildes")
+        most = max(most, pc.max(pc.utf8_length(ends)).as_py() or 0)
+    return most
 
 
 def bucket_rows(workshop: Workshop, task: Weighing) -> tuple[Any, Ints]:
@@ -223,12 +235,12 @@ def write_shard(workshop: Workshop, task: ShardTask) -> None:
                 seen += len(rows)
                 if len(mine):
                     taken = batch if len(mine) == batch.num_rows else batch.take(pa.array(mine))
-                    writer.write(taken if piece.epoch == 1 else _copied(taken, piece.epoch))
+                    writer.write(taken if piece.epoch == 1 else _copied(taken, task.selection.mark, piece.epoch))
 
 
-def _copied(batch: pa.RecordBatch, epoch: int) -> pa.RecordBatch:
+def _copied(batch: pa.RecordBatch, mark: str, epoch: int) -> pa.RecordBatch:
     """The same documents under ids of their own, in the same groups."""
-    names = pa.array([f"{name}~{epoch}" for name in batch.column("id").to_pylist()], pa.string())
+    names = pa.array([f"{name}{mark}{epoch}" for name in batch.column("id").to_pylist()], pa.string())
     return batch.set_column(batch.schema.get_field_index("id"), batch.schema.field("id"), names)
 
 

@@ -38,8 +38,8 @@ class Mixture:
 
     Each source gets its weight's share of the total, to within one document. A source that has more gives a part of
     its documents, in an order of hashes that the seed decides; one that has less is repeated: whole epochs and a part
-    of the next one, in the same order. The second copy of the document ``id`` is called ``id~2``. What is held out is
-    held out before, once, and never repeated.
+    of the next one, in the same order. The second copy of the document ``id`` is called ``id~2``, with one tilde more
+    where ids of the corpus itself end so. What is held out is held out before, once, and never repeated.
     """
 
     weights: dict[str, float] = field(default_factory=dict)

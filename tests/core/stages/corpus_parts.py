@@ -65,6 +65,19 @@ class Lines:
 
 
 @dataclass
+class NamedConfig(LinesConfig):
+    pass
+
+
+class Named(Lines):
+    """One document a file, of the file's name."""
+
+    def read(self, unit: Unit, offset: int) -> Iterator[Document | Damaged]:
+        if not offset:
+            yield Document(id=unit.id.removesuffix(".txt"), text=Path(str(unit.path)).read_text())
+
+
+@dataclass
 class Plain(ComponentConfig):
     pass
 
@@ -240,6 +253,7 @@ COMPONENTS = {
     )
     for kind, config in [
         (Lines, LinesConfig),
+        (Named, NamedConfig),
         (Short, ShortConfig),
         (Tidy, Plain),
         (Twins, Plain),

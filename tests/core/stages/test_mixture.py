@@ -20,7 +20,7 @@ if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
 from corpus_context import Context, ready, stage  # noqa: E402
-from corpus_parts import LinesConfig, ShortConfig  # noqa: E402
+from corpus_parts import LinesConfig, NamedConfig, ShortConfig  # noqa: E402
 from lmgraft.artifacts import Artifact, corpus  # noqa: E402
 from lmgraft.errors import Stopped, UserError  # noqa: E402
 from lmgraft.stages import _corpus_jobs, _corpus_units  # noqa: E402
@@ -387,3 +387,14 @@ def test_another_corpus_than_the_papers_is_said_to_be_one() -> None:
     assert beside("a", mixture, 0.3)["why"] == "with its sizes and total ours would be 1: this corpus has others"
     assert beside("b", mixture, 0.3) == {"printed_epochs": 2, "why": "the table's sizes or total are not given"}
     assert beside("a", Mixture({"a": 1}), 0.3) == {}
+
+
+def test_copies_have_ids_that_no_document_has(tmp_path: Path, small_tasks: None) -> None:
+    root = tmp_path / "text"
+    root.mkdir()
+    for name in ("x", "x~2", "x~~3", "y~"):
+        (root / f"{name}.txt").write_text(name)
+    source = NamedConfig(part="named", path=str(root))
+    out, _ = mixed(tmp_path / "a", {"own": source}, Mixture({"own": 1}, documents=12))
+    names = [document.id for document in corpus.documents(out)]
+    assert len(set(names)) == 12
