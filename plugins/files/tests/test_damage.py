@@ -306,6 +306,7 @@ def test_the_command_line_ends_with_exit_code_2_or_a_warning(tmp_path: Path) -> 
         "run",
         str(recipe),
         f"data.path=[{tmp_path}/a.jsonl,{tmp_path}/b.jsonl.gz]",
+        f"store.dir={tmp_path}/store",
     ]
     stopped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     told = stopped.stdout + stopped.stderr

@@ -159,7 +159,7 @@ def test_without_a_mixture_sources_show_what_they_gave(tmp_path: Path) -> None:
 def test_what_could_not_be_read_is_told(tmp_path: Path) -> None:
     text = page(tmp_path, FUNNEL)
     assert "3 rows or files of web could not be read: 2 bad_json, 1 &lt;script&gt;" in text
-    assert "the rest of 1 files or ranges is lost" in text
+    assert "the rest of 1 file or range is lost" in text
     assert "<code>a.jsonl</code> line 3" in text
     assert len(funnel("c", FUNNEL)["damage"]) == 1
 
