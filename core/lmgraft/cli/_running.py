@@ -166,13 +166,14 @@ def _next(recipe: str, folder: Path, data: Mapping[str, Any]) -> None:
         f" The page: {folder / 'report.html'}\n"
     )
     trained = [name for name, stage in data["stages"].items() if stage.get("kind") == "train"]
+    given = "".join(f" {shlex.quote(text)}" for text in data["overrides"] if not text.startswith("run.dir="))
     print("Next:")
     if trained:
         print(f"  lmgraft generate {folder} {shlex.quote(_prompt(data))}")
-        print(f"  lmgraft run {recipe} --multirun {trained[-1]}.optimizer.lr={_rates(data, trained[-1])}")
+        print(f"  lmgraft run {recipe}{given} --multirun {trained[-1]}.optimizer.lr={_rates(data, trained[-1])}")
         print(f"  lmgraft explain {recipe} {trained[-1]}.optimizer.lr")
     else:
-        print(f"  lmgraft report {folder}\n  lmgraft run {recipe} --dry-run\n  lmgraft recipes")
+        print(f"  lmgraft report {folder}\n  lmgraft run {recipe}{given} --dry-run\n  lmgraft recipes")
 
 
 def _prompt(data: Mapping[str, Any]) -> str:

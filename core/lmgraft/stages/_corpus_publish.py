@@ -114,16 +114,17 @@ class Publisher:
         if survivors.rows:
             return
         stage = self._context.name
+        broken = "; ".join(f"{name} has {reasons(own['reasons'])}" for name, own in survivors.damaged.items())
         if not any(read["documents"] for read in survivors.read.values()):
             names = ", ".join(survivors.read)
             fact, cause = f"{stage}: nothing was read", f"the sources ({names}) hold no documents"
-            broken = "; ".join(f"{name} has {reasons(own['reasons'])}" for name, own in survivors.damaged.items())
             if broken:
                 remedy = f"mend the input; {stage}.corrupt=stop shows the first in full"
                 raise UserError(Problem(fact, f"all that the sources hold is damaged: {broken}", remedy))
             raise UserError(Problem(fact, cause, f"point {stage}.sources at files that hold text"))
         worst = max(survivors.tallies, key=lambda tally: tally.dropped.total())
         told = "; ".join(f"{t.name} kept {t.kept:,} of {t.seen:,}{_reasons(t)}" for t in survivors.tallies)
+        told += f"; and not all could be read: {broken}" if broken else ""
         remedy = f"loosen {stage}.filters.{worst.name} (lmgraft explain lists its settings) or leave the filter out"
         raise UserError(Problem(f"{stage}: the filters dropped every document", told, remedy))
 

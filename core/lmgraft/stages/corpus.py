@@ -80,14 +80,15 @@ class Corpus:
         units = self._listed(context)
         reads = cut(units)
         filters = list(self._config.filters)
-        fits = _fitted(context, filters)
         paths = [*(f"sources.{name}" for name in units), *(f"filters.{name}" for name in filters)]
-        workshop = Workshop(context.part, fits, context.alive)
         parts = {path: context.component(path) for path in paths}
-        with typed(context.name, parts), self._crew(context, workshop, parts, fits, units) as crew:
-            quarantine = self._config.corrupt is Corrupt.quarantine
-            survivors = Pipeline(context, crew, filters, self._config.memory_mb, quarantine).run(reads)
-            Publisher(context, self._config, crew).publish(survivors)
+        with typed(context.name, parts):
+            fits = _fitted(context, filters)
+            workshop = Workshop(context.part, fits, context.alive)
+            with self._crew(context, workshop, parts, fits, units) as crew:
+                quarantine = self._config.corrupt is Corrupt.quarantine
+                survivors = Pipeline(context, crew, filters, self._config.memory_mb, quarantine).run(reads)
+                Publisher(context, self._config, crew).publish(survivors)
         if survivors.damaged:
             shutil.copyfile(context.work / QUARANTINE, context.out / QUARANTINE)
         for name, own in survivors.damaged.items():

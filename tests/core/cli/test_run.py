@@ -45,7 +45,7 @@ def test_it_ends_with_the_scores_a_sample_the_page_and_what_to_do_next(cli: Warm
     assert "said: 5 stages, 0 built" in done.out
     assert "said/report.html" in done.out
     assert "lmgraft generate said" in done.out
-    assert "lmgraft run tiny.yaml --multirun pretrain.optimizer.lr=" in done.out
+    assert "lmgraft run tiny.yaml store.dir=store --multirun pretrain.optimizer.lr=" in done.out
     assert [line.partition(":")[0] for line in done.err.splitlines() if " in 0." in line] == list(STAGES)
     quiet = cli(["run", "tiny.yaml", "store.dir=store", "run.dir=said", "--quiet"], finished).check()
     assert quiet.err == ""

@@ -257,3 +257,13 @@ def test_an_unreadable_unit_crosses_processes() -> None:
     error = Unreadable("truncated", Problem("a", "b", "c"), 7)
     again = pickle.loads(pickle.dumps(error))
     assert (again.reason, again.problems, again.bytes) == ("truncated", error.problems, 7)
+
+
+def test_filters_that_leave_nothing_do_not_hide_what_was_damaged(tmp_path: Path, folder: Path) -> None:
+    sources = {"text": LinesConfig(part="lines", path=str(folder))}
+    filters = {"short": ShortConfig(part="short", least=10_000)}
+    with pytest.raises(UserError) as caught:
+        made(tmp_path / "a", stage(sources, filters, corrupt=Corrupt.quarantine))
+    (problem,) = caught.value.problems
+    assert problem.fact.endswith("the filters dropped every document")
+    assert "not all could be read: text has" in problem.cause
