@@ -89,8 +89,8 @@ class Unicode:
     def _unseen(self, text: str, counts: dict[str, int]) -> str:
         config = self.config
         if config.invisible:
+            text = _without_tags(text, counts)  # first: a joiner may follow the end of a flag, and no stray tag
             text = _without(INVISIBLE, text, "invisible", counts)
-            text = _without_tags(text, counts)
         if config.bidi:
             text = _without(BIDI, text, "bidi", counts)
         return text

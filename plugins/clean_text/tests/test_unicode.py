@@ -109,6 +109,7 @@ def test_mojibake_is_repaired_as_ftfy_does(text: str, encoding: str, spaced: boo
         alphabet="ab é\u0301\u200c\u200d\u200bم\0\r\n\ufeff\u00ad\u202e\t\u3000\U0001f44d\U0001f3f4\U000e0067\U000e007f"
     )
 )
+@example("\U000e007f\u200d\U0001f3f4")  # a joiner behind a tag that goes
 def test_clean_text_is_clean(text: str) -> None:
     for options in ({}, {"spaces": True, "bidi": True, "form": Form.NFKC}):
         once = clean(text, **options)

@@ -90,7 +90,8 @@ WRONG = [
     ("range(unit.start + offset, unit.end)", "range(unit.start + (offset if offset < 5 else 0), unit.end)", RESUME,
      "offset 5"),
     (FILES, FILES.removeprefix("sorted"), SAME, "listed in another order"),
-    (FILES, f"sorted({FILES.removeprefix('sorted')}, key=lambda file: hash(file.name))", SAME, "in another process"),
+    # What only this process has turns the order round. (hash() would do so most of the time: three names, six orders.)
+    (FILES, FILES[:-1] + ', reverse="pytest" in __import__("sys").modules)', SAME, "in another process"),
     (UNIT, UNIT.replace("str(file)", "None"), PINNED, "nothing pins"),
     ('Unit(f"{name}@{start}"', 'Unit(f"{file}@{start}"', PINNED, "a place of this machine"),
     (UNIT, UNIT.replace("{name}", "{len(str(file))}-{file.stem}"), PINNED, "when its folder is moved"),
