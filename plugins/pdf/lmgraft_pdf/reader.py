@@ -10,6 +10,7 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Reader", "shared"]
@@ -60,7 +61,9 @@ class Reader:
                     pipe.close()
         child.wait()
 
-    def __del__(self) -> None:
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if finalizing():
+            return  # modules are half gone; the child ends by itself when its input does
         with contextlib.suppress(Exception):
             self.close()
 
