@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from lmgraft.artifacts._own_tokenizer import is_readable, load_by_part
+from lmgraft.artifacts._pieces import is_cuttable, pieces
+from lmgraft.artifacts._token_bytes import piece_measure
 from lmgraft.artifacts._tokenizer_files import CONFIG, FILE, PART, content, names, save
 from lmgraft.artifacts._tokenizer_files import read_json as _json
 from lmgraft.errors import Problem, UserError
@@ -51,29 +52,7 @@ __all__ = [
 #: The parts of tokenizer.json that decide ids or text; the rest is padding and truncation, which we never use.
 MEANING = ("model", "pre_tokenizer", "normalizer", "added_tokens", "post_processor", "decoder")
 
-#: Characters in one piece of a long document. The library needs about 140 bytes of memory a character.
-PIECE = 1 << 16
-
-_CUT = re.compile(r"(?<=\S)[ \n]")
-_BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 _SWITCH = "TOKENIZERS_PARALLELISM"
-
-
-def pieces(text: str, size: int = PIECE) -> Iterator[str]:
-    """Cuts ``text`` into pieces of ``size`` characters or a little more; joined they are ``text`` again.
-
-    A cut lies before a space or a line feed that follows something else than white space. GPT-2's pattern never
-    joins those two (only the first alternatives may begin with a space, only the last ones hold white space), so with
-    it the pieces give the very ids of the whole. Text without such a place stays in one piece.
-    """
-    start = 0
-    while len(text) - start > size:
-        found = _CUT.search(text, start + size)
-        if found is None:
-            break
-        yield text[start : found.start()]
-        start = found.start()
-    yield text[start:]
 
 
 @contextmanager
@@ -112,7 +91,7 @@ class SavedTokenizer:
         self._end_id = end_id
         self._pad_id = pad_id
         self._chat_template = chat_template
-        self._cuttable = _is_gpt2(content)
+        self._cuttable = is_cuttable(content)
         self._vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
     @property
@@ -154,7 +133,7 @@ class SavedTokenizer:
 
     def token_bytes(self) -> list[int]:
         """For each id the number of UTF-8 bytes it stands for; 0 for special tokens and for ids not in use."""
-        measure = self._piece_measure()
+        measure = piece_measure(self._content)
         sizes = [0] * self._vocab_size
         for piece, index in self._tokenizer.get_vocab(with_added_tokens=False).items():
             sizes[index] = measure(piece)
@@ -171,43 +150,6 @@ class SavedTokenizer:
         meaning["model"] = model
         text = json.dumps(meaning, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-    def _piece_measure(self) -> Any:
-        types = set(_types(self._content.get("pre_tokenizer"))) | set(_types(self._content.get("decoder")))
-        if "ByteLevel" in types:
-            return len  # one character of the byte-level alphabet stands for one byte
-        if types & {"ByteFallback", "Metaspace"}:
-            return _sentence_piece_bytes
-        problem = Problem(
-            f"{FILE}: the tokenizer is neither byte-level nor of SentencePiece's kind",
-            f"it splits and joins text with {', '.join(sorted(types)) or 'nothing'}, so a token's bytes are not known",
-            "use a byte-level tokenizer such as byte_bpe",
-        )
-        raise UserError(problem)
-
-
-def _sentence_piece_bytes(piece: str) -> int:
-    return 1 if _BYTE_PIECE.fullmatch(piece) else len(piece.replace("\u2581", " ").encode())
-
-
-def _types(node: dict[str, Any] | None) -> Iterator[str]:
-    """The kinds of a pre-tokenizer or decoder, sequences unfolded."""
-    if node:
-        yield str(node.get("type"))
-        for inner in (*node.get("pretokenizers", ()), *node.get("decoders", ())):
-            yield from _types(inner)
-
-
-def _is_gpt2(content: dict[str, Any]) -> bool:
-    """Does GPT-2's pattern alone decide where text is split, so that :func:`pieces` changes no id?"""
-    splitter = content.get("pre_tokenizer") or {}
-    return (
-        splitter.get("type") == "ByteLevel"
-        and splitter.get("use_regex", True) is True
-        and splitter.get("add_prefix_space") is False
-        and content.get("normalizer") is None
-        and all(token["special"] for token in content.get("added_tokens") or [])
-    )
 
 
 def load(folder: Path) -> TextTokenizer:

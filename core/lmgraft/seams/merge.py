@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Merge"]
+__all__ = ["Merge", "VocabularyMerge"]
 
 
 @runtime_checkable
@@ -25,5 +25,19 @@ class Merge(Protocol):
 
         ``progress(bytes done, bytes in all)`` is called after each tensor. Raises
         :class:`lmgraft.errors.UserError` where the models cannot be merged, before anything is written.
+        """
+        ...
+
+
+@runtime_checkable
+class VocabularyMerge(Merge, Protocol):
+    """A merge that gives a model another vocabulary. The method is optional."""
+
+    def merge_vocabulary(
+        self, models: Sequence[Path], tokenizer: Path, out: Path, progress: Callable[[int, int], None] = ...
+    ) -> None:
+        """Called instead of ``merge`` where the stage names a tokenizer: writes a model folder to ``out`` whose rows of
+        embedding and head are those of the tokenizer saved in ``tokenizer``. Each of ``models`` is a folder with its
+        own tokenizer. Core puts the new tokenizer's files beside the result.
         """
         ...

@@ -50,7 +50,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from lmgraft.seams.architecture import Architecture, Outputs
+from lmgraft.seams.architecture import Architecture, Outputs, Role
 from lmgraft.seams.initializer import Initializer
 from lmgraft.seams.objective import Batch, Objective
 from lmgraft.seams.optimizer import Optimizer
@@ -99,6 +99,12 @@ class EnginePlan:
     """Gradients are scaled to this global norm at most."""
     compile: bool = False
     """torch.compile the module."""
+    trainable: frozenset[Role] = frozenset()
+    """Only parameters of these roles are trained; empty: all. The others keep every bit, weight decay or not, and
+    neither gradients nor optimizer state are kept of them. The norm that is clipped and told is of what is trained."""
+    frozen_rows: int = 0
+    """So many first rows of embedding and head (roles ``EMBEDDING`` and ``HEAD``) keep every bit; their gradients count
+    neither in the norm nor in the optimizer."""
 
 
 @dataclass(frozen=True, slots=True)

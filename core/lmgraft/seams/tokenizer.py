@@ -23,9 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
-__all__ = ["LoadingTokenizer", "TextTokenizer", "Tokenizer"]
+__all__ = ["ExtendingTokenizer", "LoadingTokenizer", "TextTokenizer", "Tokenizer", "TokenizerConfig"]
 
 
 @runtime_checkable
@@ -98,3 +98,24 @@ class LoadingTokenizer(Tokenizer, Protocol):
         must lie in the folder. Raises :class:`lmgraft.errors.UserError` for files that are damaged.
         """
         ...
+
+
+@runtime_checkable
+class ExtendingTokenizer(Tokenizer, Protocol):
+    """A part that can start from a vocabulary that is there. The method is optional."""
+
+    def extend(self, base: Path, texts: Iterable[str]) -> None:
+        """Called instead of ``train`` where the stage names a ``base``: the folder of a saved tokenizer (or of a model
+        with one). Every id of the base keeps its token.
+
+        Raises :class:`lmgraft.errors.UserError` where the part cannot extend a tokenizer of that type.
+        """
+        ...
+
+
+class TokenizerConfig(Protocol):
+    """What a tokenizer's *settings* may have beside their fields. Optional."""
+
+    opens: ClassVar[tuple[str, ...]]
+    """Endings of single files (``(".model",)``) that the part makes a tokenizer of when its setting ``path`` names one.
+    ``lmgraft tokens`` finds the part for a file by it. A class attribute of the config."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lmgraft.component import MISSING, Component, ComponentConfig, StageConfig, execution, from_stage, slot, slots
+from lmgraft.component import Component, ComponentConfig, StageConfig, execution, from_stage, slot, slots
 from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
-from lmgraft.stages import _shapes, executors
+from lmgraft.stages import executors
+from lmgraft.stages.encoders import Encoder
 from lmgraft.stages.executors import Executor
 from lmgraft.stages.mixing import Mixture
+from lmgraft.stages.training import Overlong, Packing, Precision, TrainStage
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
@@ -23,6 +25,7 @@ __all__ = [
     "EvaluateStage",
     "MergeStage",
     "Overlong",
+    "Packing",
     "Precision",
     "Sample",
     "ScoreStage",
@@ -30,21 +33,6 @@ __all__ = [
     "TokensStage",
     "TrainStage",
 ]
-
-
-class Precision(Enum):
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-class Overlong(Enum):
-    """What happens to a row that is longer than ``seq_len`` once it is encoded."""
-
-    drop = "drop"
-    """Left out, and counted."""
-    refuse = "refuse"
-    """The stage stops before it trains, naming the first one and how many there are."""
 
 
 class Corrupt(Enum):
@@ -138,114 +126,40 @@ class TokenizerStage(StageConfig):
     """What is trained, loaded or extended."""
     corpus: str = from_stage("corpus", default="corpus")
     """Its training documents are learnt from."""
+    base: str | None = from_stage("tokenizer", "model", default=None, optional=True)
+    """The stage whose tokenizer is extended by a part that extends; with any other part it is only compared with."""
     sample_bytes: int = 200 << 20
     """Text that the vocabulary is learnt from: documents spread evenly over the corpus up to this many bytes."""
+    measure_bytes: int = 1 << 20
+    """Text of each source on which the finished tokenizer is measured, and compared with ``base``."""
 
     def check(self) -> Iterator[str]:
-        if self.sample_bytes < 1:
-            yield f"sample_bytes is {self.sample_bytes}; it must be at least 1"
+        for name in ("sample_bytes", "measure_bytes"):
+            if getattr(self, name) < 1:
+                yield f"{name} is {getattr(self, name)}; it must be at least 1"
 
 
 @dataclass
 class TokensStage(StageConfig):
-    """Encodes a corpus into Megatron's .bin/.idx, one pair of files a split."""
+    """Encodes a corpus, once for all stages that train on it: plain text into Megatron's .bin/.idx, one pair of files a
+    split; with an objective, its rows (chats, preference pairs) into Parquet with their masks."""
 
     artifact: ClassVar[str] = "tokens"
 
     corpus: str = from_stage("corpus", default="corpus")
     """The documents to encode, all splits."""
-    tokenizer: str = from_stage("tokenizer", default="tokenizer")
+    tokenizer: str = from_stage("tokenizer", "model", default="tokenizer")
     """What encodes them."""
+    objective: Any = slot("objective", optional=True)
+    """For rows: what makes examples of them; null packs plain text."""
+    encoder: Encoder = execution(Encoder.auto)
+    """The library that encodes; ids are the same."""
     workers: int = execution(0)
     """Threads of the tokenizer; 0 takes one per processor core."""
 
     def check(self) -> Iterator[str]:
         if self.workers < 0:
             yield f"workers is {self.workers}; 0 takes one per core, otherwise at least 1"
-
-
-@dataclass
-class TrainStage(StageConfig):
-    """Trains a model; the artifact is a Hugging Face model folder."""
-
-    artifact: ClassVar[str] = "model"
-
-    architecture: Any = slot("architecture")
-    """What the model is."""
-    objective: Any = slot("objective")
-    """What is optimised."""
-    optimizer: Any = slot("optimizer")
-    """How gradients become steps."""
-    schedule: Any = slot("schedule")
-    """How the learning rate moves over ``steps``."""
-    initializer: Any = slot("initializer", optional=True)
-    """How weights start; not needed where ``model`` names a stage to start from."""
-    parallelism: Any = slot("parallelism", execution=True)
-    """The layout over devices; left empty, it is the recipe's own."""
-    data: str = from_stage("tokens", "corpus", default="tokens")
-    """Packed tokens; or a corpus, whose rows the objective encodes one by one (chats, preference pairs)."""
-    tokenizer: str | None = from_stage("tokenizer", default=None, optional=True)
-    """For a corpus: what encodes it; null takes the one that the stage in ``model`` carries."""
-    reference: str | None = from_stage("reference", default=None, optional=True)
-    """For a corpus: the score stage that computed what the objective compares with."""
-    model: str | None = from_stage("model", default=None, optional=True)
-    """The stage whose model to start from; null starts from the initializer."""
-    steps: int = MISSING
-    """Optimizer steps."""
-    batch: int = 16
-    """Sequences a step, over all devices; of a corpus: documents (a preference pair is one)."""
-    seq_len: int = 256
-    """Tokens a sequence; of a corpus: the most that a row may have."""
-    overlong: Overlong = Overlong.drop
-    """For a corpus: what happens to rows above ``seq_len``."""
-    clip: float | None = 1.0
-    """Largest global gradient norm; null does not clip."""
-    precision: Precision = Precision.auto
-    """float32, bfloat16, or auto: bfloat16 on CUDA and on processors that multiply it natively."""
-    seed: int | None = None
-    """Null takes the run's."""
-    skip_nonfinite: int = 10
-    """Steps in a row with a gradient that is not finite that are skipped before the run stops."""
-    micro_batch: int | None = execution(None)
-    """Sequences (of a corpus: documents) in one forward pass; null takes the whole share of a device."""
-    log_every: int = execution(1)
-    """Steps between rows of metrics.jsonl."""
-    validate_every: int = execution(0)
-    """Steps between validations; 0 validates at the end only. The first step and the last are always included."""
-    validation_tokens: int = execution(65_536)
-    """Held-out tokens in a validation while training; the evaluate stage takes all."""
-    checkpoint_every: int = execution(0)
-    """Steps between checkpoints; 0 picks a cadence of about a minute."""
-    keep_checkpoints: int = execution(2)
-    """The last so many are kept while the stage is at work."""
-    compile: bool = execution(False)
-    """torch.compile the model."""
-
-    def check(self) -> Iterator[str]:
-        for name in ("steps", "batch", "seq_len", "log_every", "keep_checkpoints", "skip_nonfinite"):
-            if getattr(self, name) < 1:
-                yield f"{name} is {getattr(self, name)}; it must be at least 1"
-        for name in ("validate_every", "checkpoint_every", "validation_tokens"):
-            if getattr(self, name) < 0:
-                yield f"{name} is {getattr(self, name)}; it must be at least 0"
-        if self.clip is not None and self.clip <= 0:
-            yield f"clip is {self.clip}; it must be above 0, or null for no clipping"
-        if self.micro_batch is not None and self.micro_batch < 1:
-            yield f"micro_batch is {self.micro_batch}; it must be at least 1, or null"
-        if self.model is None and self.initializer is None:
-            yield "neither model nor initializer is set: the weights must start from something"
-
-    def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
-        makes = {other.name: other.config.artifact for other in recipe.stages}
-        if makes.get(self.data) == "corpus" and self.tokenizer is None and self.model is None:
-            cause = "that stage makes a corpus, and neither tokenizer nor model names what encodes its rows"
-            packed = next((name for name, kind in makes.items() if kind == "tokens"), None)
-            remedy = (
-                f"{stage}.tokenizer=STAGE" if packed is None else f"{stage}.data={packed}, or {stage}.tokenizer=STAGE"
-            )
-            yield Problem(f"{stage}.data={self.data} cannot be trained on", cause, remedy)
-        yield from _shapes.mismatches(recipe, stage)
-        yield from _shapes.too_long(recipe, stage)
 
 
 @dataclass
@@ -258,6 +172,8 @@ class MergeStage(StageConfig):
     """What makes one model of them."""
     models: list[str] = from_stage("model", default=["pretrain"])
     """The models, in the order that the merge part takes them in; the first one's tokenizer goes with the result."""
+    tokenizer: str | None = from_stage("tokenizer", default=None, optional=True)
+    """For a part that gives the model another vocabulary: the tokenizer that it is for, which goes with the result."""
 
     def check(self) -> Iterator[str]:
         if not self.models:

@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Any
 from lmgraft.artifacts import Artifact, checkpoint
 from lmgraft.devices import resolve_precision
 from lmgraft.errors import Problem, UserError
-from lmgraft.stages.plugin import Overlong, TrainStage
+from lmgraft.stages import _feed as feed
+from lmgraft.stages.training import Overlong, TrainStage
 
 if TYPE_CHECKING:
     from lmgraft.artifacts.tokens import TokensInfo
     from lmgraft.component import StageConfig
     from lmgraft.seams.parallelism import Engine, EnginePlan
     from lmgraft.seams.stage import StageContext
-    from lmgraft.training.loop import Batches
-    from lmgraft.training.validation import HeldOut
 
 __all__ = ["Job", "Train", "work"]
 
@@ -45,6 +44,10 @@ class Job:
     vocab_size: int
     tokens: Path | None
     """Packed tokens; None where the data are rows."""
+    more_tokens: Mapping[str, Path]
+    """Stage -> further packed tokens, of ``more_data``."""
+    frozen_rows: int
+    """So many first rows of embedding and head are not trained."""
     model: Path | None
     """The model folder to start from."""
     folder: Path
@@ -119,6 +122,7 @@ class Train:
 
         slots = [slot for slot in SLOTS if getattr(self.config, slot) is not None]
         models = context.inputs.get("model") or []
+        old_vocabulary = context.inputs.get("frozen_vocabulary") or []
         data = context.inputs["data"][0]
         folder = self._tokenizer(context)
         return Job(
@@ -127,6 +131,8 @@ class Train:
             tokenizer=folder,
             vocab_size=tokenizer.load(folder).vocab_size,
             tokens=data.path if data.kind == "tokens" else None,
+            more_tokens={more.stage: more.path for more in context.inputs.get("more_data") or ()},
+            frozen_rows=max((tokenizer.load(old.path).vocab_size for old in old_vocabulary), default=0),
             model=models[0].path if models else None,
             folder=context.work,
             out=context.out,
@@ -196,6 +202,7 @@ class Train:
 
 def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
     """What a rank does: builds its parts, trains from the newest checkpoint, exports to ``job.out``."""
+    from lmgraft.seams.architecture import Role
     from lmgraft.seams.parallelism import EnginePlan
     from lmgraft.training.events import FileEvents, NoEvents
     from lmgraft.training.loop import LoopPlan, train
@@ -214,6 +221,8 @@ def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
         optimizer=optimizer,
         clip=settings.clip,
         compile=settings.compile,
+        trainable=frozenset(Role(name) for name in settings.trainable),
+        frozen_rows=job.frozen_rows,
     )
     engine = make_engine(plan)
     loop = LoopPlan(
@@ -230,44 +239,8 @@ def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
         keep_checkpoints=settings.keep_checkpoints,
     )
     events = FileEvents(job.folder) if engine.main else NoEvents(job.folder)
-    train(engine, _loader(job), _validation(job), loop, events)
+    train(engine, feed.loader(job), feed.validation(job), loop, events)
     engine.export(job.out)
-
-
-def _loader(job: Job) -> Batches:
-    from lmgraft.artifacts import tokenizer
-    from lmgraft.training.examples import ExampleLoader, Examples
-    from lmgraft.training.loader import Loader, PackedDataset
-
-    settings = job.settings
-    if job.tokens is not None:
-        return Loader(PackedDataset(job.tokens, "train", settings.seq_len), settings.batch, job.seed)
-    examples = Examples(job.rows("train"), tokenizer.load(job.tokenizer).pad_id)
-    return ExampleLoader(examples, settings.batch, job.seed)
-
-
-def _validation(job: Job) -> HeldOut | None:
-    """Held-out loss, where the data hold a validation split and the settings ask for it."""
-    from lmgraft.artifacts import tokenizer, tokens
-    from lmgraft.training.examples import Examples
-    from lmgraft.training.loader import PackedDataset, validation_batches
-    from lmgraft.training.validation import RowValidation, Validation
-
-    settings = job.settings
-    if not settings.validation_tokens:
-        return None
-    if job.tokens is None:
-        if not job.rows("validation").is_file():
-            return None
-        examples = Examples(job.rows("validation"), tokenizer.load(job.tokenizer).pad_id)
-        batches = partial(examples.some, settings.micro_batch or settings.batch, settings.validation_tokens)
-        return RowValidation(batches, job.part("objective"))
-    held = tokens.info(job.tokens).splits.get("validation")
-    if held is None or not held.tokens:
-        return None
-    dataset = PackedDataset(job.tokens, "validation", settings.seq_len)
-    packed = partial(validation_batches, dataset, settings.micro_batch or settings.batch, settings.validation_tokens)
-    return Validation(packed, tokenizer.load(job.tokens).token_bytes())
 
 
 def _too_long(name: str, settings: TrainStage, context: int) -> Iterator[Problem]:
