@@ -21,11 +21,18 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
-__all__ = ["ExtendingTokenizer", "LoadingTokenizer", "TextTokenizer", "Tokenizer", "TokenizerConfig"]
+__all__ = [
+    "ExtendingTokenizer",
+    "LoadingTokenizer",
+    "ReadingTokenizer",
+    "TextTokenizer",
+    "Tokenizer",
+    "TokenizerConfig",
+]
 
 
 @runtime_checkable
@@ -110,6 +117,16 @@ class ExtendingTokenizer(Tokenizer, Protocol):
 
         Raises :class:`lmgraft.errors.UserError` where the part cannot extend a tokenizer of that type.
         """
+        ...
+
+
+@runtime_checkable
+class ReadingTokenizer(Tokenizer, Protocol):
+    """A part that reads files which its settings name. The method is optional."""
+
+    def inputs(self) -> Mapping[str, str]:
+        """Role -> the file, or a folder of which every file counts. Their contents, and neither paths nor dates, are
+        part of the stage's key, so a tokenizer is made anew where a file has changed."""
         ...
 
 

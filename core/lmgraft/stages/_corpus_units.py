@@ -13,7 +13,7 @@ from lmgraft.seams.data_source import Unit
 from lmgraft.seams.stage import StageContext
 from lmgraft.stages.plugin import CorpusStage
 
-__all__ = ["Read", "active_sources", "cut", "inputs_digest", "source_digest", "unit_size"]
+__all__ = ["Read", "active_sources", "cut", "inputs_digest", "path_digests", "source_digest", "unit_size"]
 
 TASK_BYTES = 16 << 20
 TASK_UNITS = 200
@@ -64,8 +64,13 @@ def _content(context: StageContext, source: str, unit: Unit) -> str:
 
 
 def inputs_digest(context: StageContext, name: str, inputs: Mapping[str, str]) -> dict[str, str]:
-    """Role -> sha256 of the file (or of the folder's files, in the order of their names) that a filter learns from."""
-    return {role: _path_digest(context, f"filters.{name}", Path(path)) for role, path in sorted(inputs.items())}
+    """:func:`path_digests` of what a filter learns from."""
+    return path_digests(context, f"filters.{name}", inputs)
+
+
+def path_digests(context: StageContext, key: str, inputs: Mapping[str, str]) -> dict[str, str]:
+    """Role -> sha256 of the file, or of the folder's files in the order of their names, that the part ``key`` reads."""
+    return {role: _path_digest(context, key, Path(path).expanduser()) for role, path in sorted(inputs.items())}
 
 
 def _path_digest(context: StageContext, key: str, path: Path) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lmgraft.artifacts import Artifact, corpus
 from lmgraft.artifacts import tokenizer as tokenizers
 from lmgraft.errors import Problem, UserError
+from lmgraft.seams.tokenizer import ReadingTokenizer
+from lmgraft.stages._corpus_units import path_digests
 from lmgraft.stages.plugin import TokenizerStage
 
 if TYPE_CHECKING:
@@ -59,7 +61,10 @@ class TrainTokenizer:
         self.config = config
 
     def identity(self, context: StageContext) -> Mapping[str, Any]:
-        return {}
+        part = context.part("tokenizer")
+        if not isinstance(part, ReadingTokenizer):
+            return {}
+        return {"inputs": path_digests(context, "tokenizer", part.inputs())}
 
     def run(self, context: StageContext) -> None:
         folder = context.inputs["corpus"][0].path
