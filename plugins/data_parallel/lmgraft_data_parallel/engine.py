@@ -24,7 +24,7 @@ from lmgraft.errors import Problem, UserError
 from lmgraft.seams.architecture import Outputs
 from lmgraft.seams.objective import Batch, Objective
 from lmgraft.seams.parallelism import EnginePlan, ModelHandle, StepStats
-from lmgraft.training import optimizer_state, weights
+from lmgraft.training import freezing, optimizer_state, weights
 from lmgraft.training.handle import Handle
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -51,14 +51,10 @@ class SingleEngine:
         self._module = _started(plan)
         self._forward: nn.Module = torch.compile(self._module) if plan.compile else self._module  # type: ignore[assignment]
         self._optimizer: torch.optim.Optimizer | None = None
-        self._parameters = [parameter for parameter in self._module.parameters() if parameter.requires_grad]
+        self._trained = freezing.trained(self._module, plan)
         self._norm: float | None = None
         if plan.optimizer is not None:
-            named = [
-                (name, parameter) for name, parameter in self._module.named_parameters() if parameter.requires_grad
-            ]
-            roles = plan.architecture.role
-            self._optimizer = plan.optimizer.build([(name, parameter, roles(name)) for name, parameter in named])
+            self._optimizer = plan.optimizer.build([(part.name, part.rows, part.role) for part in self._trained])
 
     @property
     def data(self) -> tuple[int, int]:
@@ -87,13 +83,16 @@ class SingleEngine:
             parts = [term / totals[name] for name, term in loss.terms.items()]
             parts += [extra / totals[PASSES] for extra in out.model_losses.values()]
             value = torch.stack([part.float() for part in parts]).sum()
-            value.backward()  # type: ignore[no-untyped-call]
+            if value.requires_grad:  # nothing that is trained may have had a part in it
+                value.backward()  # type: ignore[no-untyped-call]
             losses.append(value.detach())
             for name, (amount, count) in loss.metrics.items():
                 sums[f"sum {name}"] += amount
                 sums[f"count {name}"] += count
-        self._replicas.add_up(self._parameters)
-        norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        for part in self._trained:
+            part.take()
+        self._replicas.add_up([part.rows for part in self._trained])
+        norm = nn.utils.get_total_norm(list(self.gradients().values()))
         # One wait for the device a step, for both figures.
         total, self._norm = torch.stack([torch.stack(losses).sum(), norm.float().to(self._device)]).tolist()
         sums = self._replicas.sums({"loss": total, **sums})
@@ -105,23 +104,24 @@ class SingleEngine:
         assert self._optimizer is not None, "an engine without an optimizer does not step"
         assert self._norm is not None, "apply follows forward_backward"
         if self._plan.clip is not None and self._norm > self._plan.clip:
-            torch._foreach_mul_([p.grad for p in self._parameters if p.grad is not None], self._plan.clip / self._norm)
+            torch._foreach_mul_(list(self.gradients().values()), self._plan.clip / self._norm)
         for group in self._optimizer.param_groups:
             group["lr"] = lr * group.get("scale", 1.0)
         self._optimizer.step()
         self.discard()
 
     def discard(self) -> None:
-        for parameter in self._parameters:
-            parameter.grad = None
+        for part in self._trained:
+            part.clear()
         self._norm = None
 
     def agree(self, flag: bool) -> bool:
         return self._replicas.sums({"": float(flag)})[""] > 0
 
     def gradients(self) -> Mapping[str, torch.Tensor]:
-        """Canonical name -> gradient of the whole batch, unclipped; between ``forward_backward`` and ``apply``."""
-        return {name: p.grad for name, p in self._module.named_parameters() if p.grad is not None}
+        """Canonical name -> gradient of the whole batch, unclipped; between ``forward_backward`` and ``apply``. Of a
+        table with frozen rows that of the others."""
+        return {part.name: part.rows.grad for part in self._trained if part.rows.grad is not None}
 
     def _prepare(self, objective: Objective, batches: Sequence[Batch]) -> Mapping[str, Any]:
         """Sums over the whole batch that an objective needs before its loss (KTO's KL); most need none."""
@@ -193,7 +193,7 @@ class SingleEngine:
         return out
 
     def _names(self) -> dict[torch.Tensor, str]:
-        return {parameter: name for name, parameter in self._module.named_parameters()}
+        return {part.rows: part.name for part in self._trained}
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._plan.precision == "bfloat16":
