@@ -176,6 +176,12 @@ class TokenFile:
         """``length`` tokens of the stream from ``start``; fewer where the stream ends."""
         return np.array(self._tokens[start : start + length])
 
+    def take(self, positions: NDArray[np.int64]) -> NDArray[Any]:
+        """The tokens at these positions of the stream, in the file's dtype and the positions' shape; a position outside
+        takes the nearest token. Other threads go on while pages are read from disk, which a slice would keep them
+        from."""
+        return np.take(self._tokens, positions, mode="clip")
+
     def starts(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where these documents (0 .. ``documents``) begin in the stream; the last one is where the stream ends."""
         sequences = self._documents[documents]

@@ -14,12 +14,16 @@ token, with position 0; attention within a segment never reaches the document be
 
 **The order.** Epoch e visits the samples in the order of a keyed bijection on ``0 .. n - 1`` (:func:`permute`), which
 needs no memory and no state.
+
+**A mixture.** Which source a global index reads, and the how-many-eth sample of it, is a closed form too
+(:mod:`lmgraft.training.blend`); within itself each source goes through its own epochs, each in an order of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +33,9 @@ from numpy.typing import NDArray
 from lmgraft.artifacts import tokens
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.objective import Batch
+from lmgraft.training.blend import Blend
 
-__all__ = ["Loader", "PackedDataset", "permute", "validation_batches"]
+__all__ = ["Loader", "MixedLoader", "PackedDataset", "Rows", "permute", "validation_batches"]
 
 ROUNDS = 8
 
@@ -77,12 +82,33 @@ def _mix(x: Words) -> Words:
     return x ^ (x >> np.uint64(31))
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """B sequences of T positions, as :class:`~lmgraft.seams.objective.Batch` holds them: each (B, T) int64."""
+
+    tokens: Ints
+    targets: Ints
+    """-1 where there is nothing to predict."""
+    positions: Ints
+    segments: Ints
+    """-1 on padding."""
+
+    def batch(self) -> Batch:
+        return Batch(
+            tokens=torch.from_numpy(self.tokens),
+            targets=torch.from_numpy(self.targets),
+            weights=torch.from_numpy((self.targets >= 0).astype(np.float32)),
+            positions=torch.from_numpy(self.positions),
+            segments=torch.from_numpy(self.segments),
+        )
+
+
 class PackedDataset:
     """The samples of a split: windows of ``seq_len`` predictions over its stream (see the module's docstring)."""
 
     def __init__(self, path: Path, split: str, seq_len: int) -> None:
-        """``path`` is a folder of packed tokens. Raises :class:`~lmgraft.errors.UserError` where the split is absent
-        or empty."""
+        """``path`` is a folder of packed tokens. Raises :class:`~lmgraft.errors.UserError` where the split is absent,
+        empty or damaged."""
         held = tokens.info(path)
         if split not in held.splits:
             fact = f"{path} holds no split {split!r}"
@@ -91,6 +117,10 @@ class PackedDataset:
         self.file = tokens.TokenFile(path / split)
         if not self.file.tokens:
             raise UserError(Problem(f"{path}: split {split!r} is empty", "it holds no token", "give it some text"))
+        if self.file.tokens != held.splits[split].tokens:
+            cause = f"they hold {self.file.tokens:,} tokens, and {tokens.MANIFEST} says {held.splits[split].tokens:,}"
+            remedy = "make the folder again: its files are not of one piece"
+            raise UserError(Problem(f"{path / split}.bin and .idx are not those of their folder", cause, remedy))
         self.seq_len = seq_len
         self.end_id = held.end_id
         self.pad_id = held.pad_id
@@ -105,31 +135,35 @@ class PackedDataset:
 
     def batch(self, samples: Ints) -> Batch:
         """The samples (B,) as B rows of ``seq_len``; :data:`NOTHING` gives a row of padding."""
-        inputs, targets = self._read(samples)
-        filled = targets >= 0
+        return self.rows(samples).batch()
+
+    def rows(self, samples: Ints) -> Rows:
+        """The same in numpy.
+
+        :raises UserError: an id is beyond the vocabulary.
+        """
+        starts = np.where(samples == NOTHING, self.tokens, samples * self.seq_len)
+        at = starts[:, None] + np.arange(-1, self.seq_len)
+        window = self.file.take(at).astype(np.int64)
+        window[at == -1] = self.end_id  # what the first sample begins with and the file does not hold
+        filled = at[:, 1:] < self.tokens
+        self._check(window, at)
         segments, positions = self._segments(samples)
-        return Batch(
-            tokens=torch.from_numpy(inputs),
-            targets=torch.from_numpy(targets),
-            weights=torch.from_numpy(filled.astype(np.float32)),
-            positions=torch.from_numpy(np.where(filled, positions, 0)),
-            segments=torch.from_numpy(np.where(filled, segments, -1)),
+        return Rows(
+            tokens=np.where(filled, window[:, :-1], self.pad_id),
+            targets=np.where(filled, window[:, 1:], -1),
+            positions=np.where(filled, positions, 0),
+            segments=np.where(filled, segments, -1),
         )
 
-    def _read(self, samples: Ints) -> tuple[Ints, Ints]:
-        inputs = np.full((len(samples), self.seq_len), self.pad_id, dtype=np.int64)
-        targets = np.full((len(samples), self.seq_len), -1, dtype=np.int64)
-        for row, sample in enumerate(samples.tolist()):
-            if sample == NOTHING:
-                continue
-            start = sample * self.seq_len
-            before = min(start, 1)  # the first sample begins with the end token that the file does not hold
-            window = self.file.window(start - before, self.seq_len + before)
-            count = len(window) - before
-            targets[row, :count] = window[before:]
-            inputs[row, 0] = window[0] if before else self.end_id
-            inputs[row, 1:count] = window[before : before + count - 1]
-        return inputs, targets
+    def _check(self, window: Ints, at: Ints) -> None:
+        """A model asked for a row that its embedding lacks ends in a message of the device's, or in none."""
+        if not window.size or (window.min() >= 0 and window.max() < self.vocab_size):
+            return
+        place = int(np.flatnonzero((window < 0) | (window >= self.vocab_size))[0])
+        fact = f"{self.file.prefix}.bin: token {at.flat[place]:,} is {window.flat[place]}"
+        cause = f"the vocabulary of {tokens.MANIFEST} has the ids 0 to {self.vocab_size - 1:,}"
+        raise UserError(Problem(fact, cause, "make the folder again with the tokenizer that the model has"))
 
     def _segments(self, samples: Ints) -> tuple[Ints, Ints]:
         """Segment numbers, from 0 in each row, and positions, from 0 at each new segment and at the row's start.
@@ -173,12 +207,7 @@ class Loader:
 
     def samples(self, step: int) -> Ints:
         """The samples (batch,) of a step, over all ranks."""
-        epochs, places = np.divmod(step * self.batch + np.arange(self.batch), self.samples_per_epoch)
-        result = np.empty(self.batch, dtype=np.int64)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            result[here] = permute(places[here], self.samples_per_epoch, self.seed, int(epoch))
-        return result
+        return _shuffled(step * self.batch + np.arange(self.batch), self.samples_per_epoch, self.seed)
 
     def tokens(self, step: int) -> int:
         """Tokens of a step, over all ranks."""
@@ -192,6 +221,58 @@ class Loader:
         """
         mine = _share(self.samples(step), rank, size)
         return [self.dataset.batch(part) for part in _parts(mine, micro_batch or len(mine))]
+
+
+class MixedLoader:
+    """The batches of a run over several sources by weight; the methods are those of :class:`Loader`.
+
+    Every token of a source is read once in each epoch of that source, however many ranks there are and wherever a run
+    was resumed.
+    """
+
+    def __init__(self, sources: Sequence[PackedDataset], blend: Blend, batch: int, seed: int) -> None:
+        """``sources`` are of one tokenizer and one ``seq_len``, in the order of the blend's weights."""
+        self.sources = sources
+        self.blend = blend
+        self.batch = batch
+        self._seeds = [_own_seed(seed, number) for number in range(len(sources))]
+
+    def epochs(self, step: int) -> list[float]:
+        """The epochs of each source that are read before ``step``."""
+        counts = self.blend.counts(step * self.batch)
+        return [count / len(source) for count, source in zip(counts, self.sources, strict=True)]
+
+    def samples(self, step: int) -> tuple[Ints, Ints]:
+        """The sources (batch,) that a step reads, over all ranks, and the samples of them (batch,)."""
+        sources, numbers = self.blend.locate(step * self.batch + np.arange(self.batch))
+        samples = np.empty_like(numbers)
+        for source in np.unique(sources).tolist():
+            here = sources == source
+            samples[here] = _shuffled(numbers[here], len(self.sources[source]), self._seeds[source])
+        return sources, samples
+
+    def tokens(self, step: int) -> int:
+        """Tokens of a step, over all ranks."""
+        return self.batch * self.sources[0].seq_len
+
+    def microbatches(self, step: int, rank: int = 0, size: int = 1, micro_batch: int | None = None) -> list[Batch]:
+        """As :meth:`Loader.microbatches`."""
+        sources, samples = self.samples(step)
+        mine = _share(np.arange(self.batch), rank, size)
+        samples = np.where(mine == NOTHING, NOTHING, samples[mine])
+        sources = np.where(mine == NOTHING, 0, sources[mine])
+        width = micro_batch or len(mine)
+        return [self._rows(*part).batch() for part in zip(_parts(sources, width), _parts(samples, width), strict=True)]
+
+    def _rows(self, sources: Ints, samples: Ints) -> Rows:
+        shape = (len(samples), self.sources[0].seq_len)
+        whole = Rows(*(np.empty(shape, dtype=np.int64) for _ in range(4)))
+        for source in np.unique(sources).tolist():
+            here = sources == source
+            rows = self.sources[source].rows(samples[here])
+            whole.tokens[here], whole.targets[here] = rows.tokens, rows.targets
+            whole.positions[here], whole.segments[here] = rows.positions, rows.segments
+        return whole
 
 
 def validation_batches(
@@ -209,6 +290,23 @@ def validation_batches(
         chosen = np.arange(count) * dataset.full // count
     for part in _parts(_share(chosen, rank, size), batch):
         yield dataset.batch(part)
+
+
+def _shuffled(numbers: Ints, size: int, seed: int) -> Ints:
+    """The samples at ``numbers`` (n,) of an endless row of shuffled epochs of ``size`` samples each; (n,)."""
+    epochs, places = np.divmod(numbers, size)
+    result = np.empty_like(numbers)
+    for epoch in np.unique(epochs).tolist():
+        here = epochs == epoch
+        result[here] = permute(places[here], size, seed, epoch)
+    return result
+
+
+def _own_seed(seed: int, source: int) -> int:
+    """The first source of a mixture has the order that it has alone; sources of one size have different ones."""
+    if source == 0:
+        return seed
+    return int.from_bytes(hashlib.blake2b(f"lmgraft source {source} {seed}".encode(), digest_size=8).digest(), "little")
 
 
 def _share(samples: Ints, rank: int, size: int) -> Ints:
