@@ -1,0 +1,45 @@
+"""Tokens on a page: a span each, with its id on hover. What a text says is escaped, whatever it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from lmgraft.tokenview.shown import LINE_END, visible
+from lmgraft.tokenview.view import TEXT, Token
+
+__all__ = ["STYLES", "draw"]
+
+#: The classes ``t0`` .. of the page's style sheet, taken in turns.
+STYLES = 5
+
+
+def draw(tokens: Sequence[Token], data: bytes, differs: Sequence[bool] = ()) -> Markup:
+    """The text as spans of class ``t``; ``data`` is its UTF-8. Special, unknown and differing tokens have a class of
+    that name, and a line ends where the text's does."""
+    parts = []
+    done = 0
+    for number, token in enumerate(tokens):
+        if token.start > done:
+            parts.append(Markup("{}").format(_lines(data[done : token.start])))
+        shown = _lines(data[token.start : token.stop]) or f"‹{token.piece}›"
+        differing = bool(differs) and differs[number]
+        style = [f"t{number % STYLES}", *([token.kind] if token.kind != TEXT else ()), *(["differs"] * differing)]
+        parts.append(
+            Markup('<span class="t {}" title="{}">{}</span>').format(" ".join(style), _told(token, differing), shown)
+        )
+        done = max(done, token.stop)
+    if done < len(data):
+        parts.append(Markup("{}").format(_lines(data[done:])))
+    return Markup("").join(parts)
+
+
+def _lines(data: bytes) -> str:
+    return visible(data).replace(LINE_END, f"{LINE_END}\n")
+
+
+def _told(token: Token, differing: bool) -> str:
+    kind = "" if token.kind == TEXT else f", {token.kind}"
+    piece = visible(token.piece.encode("utf-8", "replace"))
+    return f"id {token.id}{kind}: {piece}{' (cut differently)' if differing else ''}"
