@@ -11,8 +11,9 @@ import numpy as np
 from lmgraft.artifacts.tokenizer import pieces
 
 if TYPE_CHECKING:
-    from lmgraft.tokenview.view import Token, View
     from numpy.typing import NDArray
+
+    from lmgraft.tokenview.view import Token, View
 
 __all__ = ["Comparison", "Figures", "blocks", "differing", "is_kept"]
 

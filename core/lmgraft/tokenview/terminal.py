@@ -15,6 +15,8 @@ __all__ = ["coloured", "has_colour", "plain"]
 GROUNDS = (153, 223, 157, 218, 229)
 INK = "30"
 MARKS = {SPECIAL: "\x1b[1;97;48;5;54m", UNKNOWN: "\x1b[1;97;48;5;160m"}
+#: Style, text, id, and the spaces behind it.
+_Cell = tuple[str, str, str, int]
 RESET, FAINT, DIFFERS = "\x1b[0m", "\x1b[2m", "\x1b[1;4m"
 
 
@@ -34,16 +36,16 @@ def coloured(
     underlined."""
     from rich.cells import cell_len
 
-    row: list[tuple[str, str, str, int]] = []
+    row: list[_Cell] = []
     used = 0
-    for number, (shown, token) in enumerate(_cells(tokens, data)):
-        style = f"\x1b[{INK};48;5;{GROUNDS[number % len(GROUNDS)]}m"
-        style = MARKS.get(token.kind, style) + (DIFFERS if differs and differs[number] else "")
-        label = str(token.id) if ids else ""
+    for shown, number in _cells(tokens, data):
+        token = None if number is None else tokens[number]
+        label = str(token.id) if token and ids else ""
         cells = max(cell_len(shown), len(label)) + ids
         if row and used + cells > width:
             yield from _rows(row)
             row, used = [], 0
+        style = _style(token, number or 0, bool(number is not None and differs and differs[number]))
         row.append((style, shown, label, cells - cell_len(shown)))
         used += cells
         if shown.endswith(LINE_END):
@@ -52,7 +54,14 @@ def coloured(
     yield from _rows(row)
 
 
-def _rows(row: Sequence[tuple[str, str, str, int]]) -> Iterator[str]:
+def _style(token: Token | None, number: int, differs: bool) -> str:
+    if token is None:
+        return FAINT
+    ground = f"\x1b[{INK};48;5;{GROUNDS[number % len(GROUNDS)]}m"
+    return MARKS.get(token.kind, ground) + (DIFFERS if differs else "")
+
+
+def _rows(row: Sequence[_Cell]) -> Iterator[str]:
     if not row:
         return
     yield "".join(f"{style}{shown}{RESET}{' ' * pad}" for style, shown, _, pad in row)
@@ -67,10 +76,14 @@ def plain(tokens: Sequence[Token], data: bytes, *, ids: bool, differs: Sequence[
     """Lines without colour, one for each line of the text: ``[id:token]``, or ``[token]`` without ids. Special and
     unknown tokens are called so, and tokens that ``differs`` marks stand behind ``*``."""
     line: list[str] = []
-    for number, (shown, token) in enumerate(_cells(tokens, data)):
-        said = f"{token.id}:{shown}" if ids else shown
-        kind = f" {token.kind}" if token.kind in MARKS else ""
-        line.append(f"{'*' if differs and differs[number] else ''}[{said}{kind}]")
+    for shown, number in _cells(tokens, data):
+        if number is None:
+            line.append(shown)
+        else:
+            token = tokens[number]
+            said = f"{token.id}:{shown}" if ids else shown
+            kind = f" {token.kind}" if token.kind in MARKS else ""
+            line.append(f"{'*' if differs and differs[number] else ''}[{said}{kind}]")
         if shown.endswith(LINE_END):
             yield "".join(line)
             line = []
@@ -78,8 +91,13 @@ def plain(tokens: Sequence[Token], data: bytes, *, ids: bool, differs: Sequence[
         yield "".join(line)
 
 
-def _cells(tokens: Sequence[Token], data: bytes) -> Iterator[tuple[str, Token]]:
-    """What each token shows: its bytes of the text; in ``‹›`` its piece where it stands for none of them."""
-    for token in tokens:
+def _cells(tokens: Sequence[Token], data: bytes) -> Iterator[tuple[str, int | None]]:
+    """What each token shows, and its number: its bytes of the text, or in ``‹›`` its piece where it stands for none of
+    them. What lies between tokens comes without a number, cut at line ends."""
+    done = 0
+    for number, token in enumerate(tokens):
+        yield from ((visible(part), None) for part in data[done : token.start].splitlines(keepends=True))
         own = visible(data[token.start : token.stop])
-        yield own or f"‹{visible(token.piece.encode('utf-8', 'replace'))}›", token
+        yield own or f"‹{visible(token.piece.encode('utf-8', 'replace'))}›", number
+        done = max(done, token.stop)
+    yield from ((visible(part), None) for part in data[done:].splitlines(keepends=True))

@@ -18,9 +18,10 @@ from lmgraft.tokenview.spans import spans
 
 if TYPE_CHECKING:
     import numpy as np
-    from lmgraft.seams.tokenizer import TextTokenizer
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
+
+    from lmgraft.seams.tokenizer import TextTokenizer
 
 __all__ = ["SPECIAL", "TEXT", "UNKNOWN", "Token", "View", "open_file", "open_folder"]
 
