@@ -120,5 +120,6 @@ def count_rows(run: Path) -> int:
 def metrics(run: Path) -> list[dict[str, Any]]:
     """The rows without what differs from run to run: speed, and the mark of a reused stage."""
     return [
-        {key: value for key, value in row.items() if key not in ("tokens_per_second", "reused")} for row in rows_of(run)
+        {key: value for key, value in row.items() if key not in ("tokens_per_second", "data_wait", "reused")}
+        for row in rows_of(run)
     ]

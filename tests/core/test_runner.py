@@ -30,7 +30,7 @@ from tiny_recipe import (
 from warm_cli import Done, WarmCli, wait_for
 
 REUSED = dict.fromkeys(STAGES, "reused")
-STEP = {"stage", "step", "loss", "tokens", "lr", "grad_norm", "tokens_per_second"}
+STEP = {"stage", "step", "loss", "tokens", "lr", "grad_norm", "tokens_per_second", "data_wait"}
 VALIDATION = {"stage", "step", "val_loss", "val_bits_per_byte"}
 
 

@@ -23,6 +23,7 @@ KNOWN: tuple[tuple[str, str, str, dict[str, bool], str], ...] = (
     ("lr", "Learning rate", "learning rate", {"from_zero": True}, "highest"),
     ("grad_norm", "Gradient norm before clipping", "L2 norm", {"log": True}, "highest"),
     ("tokens_per_second", "Speed", "tokens/s", {"from_zero": True}, "mean"),
+    ("data_wait", "Waiting for data", "share of a step's time", {"from_zero": True}, "mean"),
 )
 
 #: Rows that have no chart of their own: one is an axis of the others, one is drawn into the loss.

@@ -6,10 +6,13 @@ with those of the hook's arguments that it needs.
 What ``lmgraft_step`` gets as ``row`` is a row of metrics.jsonl: JSON values, ``stage`` always, and by what it tells
 
 - a train stage, every ``log_every`` steps: ``step`` (updates done, from 1), ``tokens`` (read so far), ``lr``, ``loss``,
-  ``grad_norm``, ``tokens_per_second``, the objective's own metrics under their names, and ``skipped: true`` where the
-  gradient was not finite (figures that are not finite are left out);
-- its held-out figures: ``step`` (0 before the first), ``val_loss`` and, of packed tokens, ``val_bits_per_byte``, of
-  rows ``val_NAME`` for each metric;
+  ``grad_norm``, ``tokens_per_second``, ``data_wait`` (the share of the steps' time spent waiting for data), the
+  objective's own metrics under their names, and ``skipped: true`` where the gradient was not finite (figures that are
+  not finite are left out);
+- its held-out figures: ``step`` (0 before the first), ``val_loss`` and, of packed tokens, ``val_bits_per_byte`` (of a
+  mixture these two of each source too, as ``val_loss_SOURCE``), of rows ``val_NAME`` for each metric;
+- a train stage over a mixture, once a source before it trains: ``source``, ``share`` (of the samples), ``samples``,
+  ``epochs`` (how often the whole training sees it); no ``step``;
 - a train stage over a corpus, once a split before it trains: ``split``, ``rows``, ``overlong``, ``empty``; no ``step``;
 - a stage of a third party: what it gives to ``context.emit``.
 

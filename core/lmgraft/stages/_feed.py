@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lmgraft.stages import _packed
+
 if TYPE_CHECKING:
     from lmgraft.stages.train import Job
     from lmgraft.training.loop import Batches
@@ -16,34 +18,27 @@ __all__ = ["loader", "validation"]
 def loader(job: Job) -> Batches:
     from lmgraft.artifacts import tokenizer
     from lmgraft.training.examples import ExampleLoader, Examples
-    from lmgraft.training.loader import Loader, PackedDataset
 
     settings = job.settings
     if job.tokens is not None:
-        return Loader(PackedDataset(job.tokens, "train", settings.seq_len), settings.batch, job.seed)
+        return _packed.loader(job)
     examples = Examples(job.rows("train"), tokenizer.load(job.tokenizer).pad_id)
     return ExampleLoader(examples, settings.batch, job.seed)
 
 
 def validation(job: Job) -> HeldOut | None:
     """Held-out loss, where the data hold a validation split and the settings ask for it."""
-    from lmgraft.artifacts import tokenizer, tokens
+    from lmgraft.artifacts import tokenizer
     from lmgraft.training.examples import Examples
-    from lmgraft.training.loader import PackedDataset, validation_batches
-    from lmgraft.training.validation import RowValidation, Validation
+    from lmgraft.training.validation import RowValidation
 
     settings = job.settings
     if not settings.validation_tokens:
         return None
-    if job.tokens is None:
-        if not job.rows("validation").is_file():
-            return None
-        examples = Examples(job.rows("validation"), tokenizer.load(job.tokenizer).pad_id)
-        batches = partial(examples.some, settings.micro_batch or settings.batch, settings.validation_tokens)
-        return RowValidation(batches, job.part("objective"))
-    held = tokens.info(job.tokens).splits.get("validation")
-    if held is None or not held.tokens:
+    if job.tokens is not None:
+        return _packed.validation(job)
+    if not job.rows("validation").is_file():
         return None
-    dataset = PackedDataset(job.tokens, "validation", settings.seq_len)
-    packed = partial(validation_batches, dataset, settings.micro_batch or settings.batch, settings.validation_tokens)
-    return Validation(packed, tokenizer.load(job.tokens).token_bytes())
+    examples = Examples(job.rows("validation"), tokenizer.load(job.tokenizer).pad_id)
+    batches = partial(examples.some, settings.micro_batch or settings.batch, settings.validation_tokens)
+    return RowValidation(batches, job.part("objective"))

@@ -19,10 +19,10 @@ from lmgraft.artifacts import Artifact, checkpoint
 from lmgraft.devices import resolve_precision
 from lmgraft.errors import Problem, UserError
 from lmgraft.stages import _feed as feed
+from lmgraft.stages import _packed as packed
 from lmgraft.stages.training import Overlong, TrainStage
 
 if TYPE_CHECKING:
-    from lmgraft.artifacts.tokens import TokensInfo
     from lmgraft.component import StageConfig
     from lmgraft.seams.parallelism import Engine, EnginePlan
     from lmgraft.seams.stage import StageContext
@@ -93,6 +93,8 @@ class Train:
         self._check(context, job)
         if job.tokens is None:
             self._encode(context, job)
+        else:
+            packed.tell(context, job)
         parallelism = context.part("parallelism")
         with (
             context.progress(f"training {context.name}", self.config.steps, "step") as bar,
@@ -159,11 +161,11 @@ class Train:
 
     def _check(self, context: StageContext, job: Job) -> None:
         """Refuses what cannot work, all of it at once, before a model is built."""
-        from lmgraft.artifacts import tokenizer, tokens
+        from lmgraft.artifacts import tokenizer
 
         problems = list(_too_long(context.name, self.config, job.part("architecture").context()))
         if job.tokens is not None:
-            problems += _too_few(context.name, self.config, tokens.info(job.tokens))
+            problems += packed.problems(context.name, job)
         fingerprint = tokenizer.load(job.tokenizer).fingerprint()
         if job.model is not None:
             problems += _other_vocabulary(context.name, job.vocab_size, fingerprint, job.model)
@@ -249,16 +251,6 @@ def _too_long(name: str, settings: TrainStage, context: int) -> Iterator[Problem
             f"stage {name}: seq_len={settings.seq_len}",
             f"the architecture is made for sequences of {context} tokens at most",
             f"set {name}.seq_len={context}, or give the architecture a longer context",
-        )
-
-
-def _too_few(name: str, settings: TrainStage, held: TokensInfo) -> Iterator[Problem]:
-    train, need = held.splits["train"].tokens, settings.batch * settings.seq_len
-    if train < need:
-        yield Problem(
-            f"stage {name}: the training split of {settings.data} holds {train:,} tokens",
-            f"one step takes batch * seq_len = {settings.batch} * {settings.seq_len} = {need:,} tokens",
-            f"lower {name}.batch or {name}.seq_len, or give the corpus more text",
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lmgraft.component import MISSING, StageConfig, execution, from_stage, slot
 from lmgraft.errors import Problem
 from lmgraft.seams.architecture import Role
-from lmgraft.stages import _shapes
+from lmgraft.stages import _blends, _shapes
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
@@ -67,7 +67,8 @@ class TrainStage(StageConfig):
     more_data: list[str] = from_stage("tokens", default=[], optional=True)
     """Further packed tokens of the same tokenizer, mixed with ``data`` while training, by ``data_weights``."""
     data_weights: dict[str, float] = field(default_factory=dict)
-    """Stage -> its share of the samples, where there is ``more_data``; empty: in proportion to their tokens."""
+    """Stage -> its share of the samples, where there is ``more_data``. Weights need not add up to 1: each counts as its
+    share of their sum, and 0 leaves a source out. Empty: in proportion to their tokens."""
     tokenizer: str | None = from_stage("tokenizer", default=None, optional=True)
     """For a corpus: what encodes it; null takes the one that the stage in ``model`` carries."""
     reference: str | None = from_stage("reference", default=None, optional=True)
@@ -126,6 +127,7 @@ class TrainStage(StageConfig):
         for name in self.trainable:
             if name not in roles:
                 yield f"trainable names {name!r}; roles of weights are {', '.join(roles)}"
+        yield from _blends.problems(self)
         if self.model is None and self.initializer is None:
             yield "neither model nor initializer is set: the weights must start from something"
 
@@ -138,5 +140,6 @@ class TrainStage(StageConfig):
                 f"{stage}.tokenizer=STAGE" if packed is None else f"{stage}.data={packed}, or {stage}.tokenizer=STAGE"
             )
             yield Problem(f"{stage}.data={self.data} cannot be trained on", cause, remedy)
+        yield from _blends.unmixable(recipe, stage)
         yield from _shapes.mismatches(recipe, stage)
         yield from _shapes.too_long(recipe, stage)

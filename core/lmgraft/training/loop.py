@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from lmgraft.errors import Fault, Problem, Stopped, UserError
-from lmgraft.seams.objective import Batch
 from lmgraft.seams.parallelism import Engine, StepStats
 from lmgraft.training import checkpoint
 from lmgraft.training.events import Events
+from lmgraft.training.prefetch import Batches, Prefetch
 from lmgraft.training.validation import HeldOut
 from lmgraft.training.weights import tensor_seed
 
@@ -34,18 +34,6 @@ CADENCE = 60.0
 SHARE = 0.05
 #: Steps are numbers of this many bits.
 STEP_BITS = 40
-
-
-class Batches(Protocol):
-    """The loader, as the loop sees it."""
-
-    def tokens(self, step: int) -> int:
-        """Tokens of the batch of ``step``, over all ranks."""
-        ...
-
-    def microbatches(self, step: int, rank: int, size: int, micro_batch: int | None) -> Sequence[Batch]:
-        """The share of data rank ``rank`` of ``size`` in the batch of ``step``, cut to ``micro_batch`` sequences."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +65,14 @@ def train(engine: Engine, loader: Batches, validation: HeldOut | None, plan: Loo
     :raises Stopped: ``events.alive`` said so; a checkpoint of the last finished step is saved.
     :raises UserError: more than ``plan.skip_nonfinite`` steps in a row had no finite gradient.
     """
-    _Loop(engine, loader, validation, plan, events).run()
+    with Prefetch(loader, engine.data, plan.micro_batch, plan.steps) as feed:
+        _Loop(engine, feed, validation, plan, events).run()
 
 
 @dataclass(slots=True)
 class _Loop:
     engine: Engine
-    loader: Batches
+    feed: Prefetch
     validation: HeldOut | None
     plan: LoopPlan
     events: Events
@@ -97,7 +86,8 @@ class _Loop:
     saved_at: float = field(default_factory=lambda: time.monotonic())
     save_seconds: float = 0.0
     spent: float = 0.0
-    """Seconds in steps since the last row, and the tokens of those steps."""
+    """Seconds in steps since the last row, how many of them were spent waiting for data, and those steps' tokens."""
+    waited: float = 0.0
     tokens: int = 0
     read: int = 0
     """Tokens of all steps so far."""
@@ -105,6 +95,7 @@ class _Loop:
 
     def run(self) -> None:
         self._resume()
+        self.feed.begin(self.step)
         self.events.begin(self.step)
         if self.step == 0:
             self._validate()
@@ -130,10 +121,12 @@ class _Loop:
 
     def _step(self) -> None:
         plan, begin = self.plan, time.perf_counter()
-        rank, size = self.engine.data
+        rank, _ = self.engine.data
         torch.manual_seed(tensor_seed(plan.seed, f"step {self.step} of rank {rank}"))
-        microbatches = self.loader.microbatches(self.step, rank, size, plan.micro_batch)
-        stats = self.engine.forward_backward(microbatches)
+        waited = self.feed.waited
+        fed = self.feed.take(self.step)
+        self.waited += self.feed.waited - waited
+        stats = self.engine.forward_backward(fed.microbatches)
         lr = plan.peak * plan.factor(self.step, plan.steps)
         usable = math.isfinite(stats.loss) and math.isfinite(stats.grad_norm)
         if usable:
@@ -145,9 +138,8 @@ class _Loop:
             self.streak += 1
         self.step += 1
         self.spent += time.perf_counter() - begin
-        tokens = self.loader.tokens(self.step - 1)
-        self.tokens += tokens
-        self.read += tokens
+        self.tokens += fed.tokens
+        self.read += fed.tokens
         self._tell(stats, lr, usable)
         if self.streak > plan.skip_nonfinite or self.skipped == plan.steps:
             raise UserError(self._diverged(lr))
@@ -155,9 +147,11 @@ class _Loop:
     def _tell(self, stats: StepStats, lr: float, usable: bool) -> None:
         if self._due(self.plan.log_every):
             self.speed = self.tokens / max(self.spent, 1e-9)
-            self.spent, self.tokens = 0.0, 0
+            waiting = self.waited / max(self.spent, 1e-9)
+            self.spent, self.waited, self.tokens = 0.0, 0.0, 0
             row: dict[str, Any] = {"step": self.step, "tokens": self.read, "lr": lr}
-            row |= {"loss": stats.loss, "grad_norm": stats.grad_norm, "tokens_per_second": round(self.speed, 1)}
+            row |= {"loss": stats.loss, "grad_norm": stats.grad_norm}
+            row |= {"tokens_per_second": round(self.speed, 1), "data_wait": round(waiting, 5)}
             row |= {name: value for name, value in stats.metrics.items() if name not in row}
             row = {name: value for name, value in row.items() if math.isfinite(value)}
             self.events.row(row if usable else row | {"skipped": True})

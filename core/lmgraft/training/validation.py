@@ -3,9 +3,11 @@ rows in what the objective itself counts."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +15,7 @@ import torch
 from lmgraft.seams.objective import Batch, Objective
 from lmgraft.seams.parallelism import Engine
 
-__all__ = ["HeldOut", "RowValidation", "Validation"]
+__all__ = ["HeldOut", "MixedValidation", "RowValidation", "Surprise", "Validation"]
 
 
 class HeldOut(Protocol):
@@ -22,6 +24,25 @@ class HeldOut(Protocol):
     def run(self, engine: Engine) -> dict[str, float]:
         """Figures of the model as it is, equal on every rank; finite ones only."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surprise:
+    """Sums over predicted tokens; of text are those that stand for bytes, special tokens left out."""
+
+    nats: float
+    tokens: float
+    text_nats: float
+    text_bytes: float
+
+    def figures(self, ending: str = "") -> dict[str, float]:
+        """``val_loss`` and ``val_bits_per_byte``, the finite ones; ``ending`` is put to their names."""
+        row = {}
+        if self.tokens:
+            row[f"val_loss{ending}"] = self.nats / self.tokens
+        if self.text_bytes:
+            row[f"val_bits_per_byte{ending}"] = self.text_nats / math.log(2) / self.text_bytes
+        return {name: value for name, value in row.items() if math.isfinite(value)}
 
 
 class Validation:
@@ -38,6 +59,10 @@ class Validation:
 
     def run(self, engine: Engine) -> dict[str, float]:
         """Every rank scores all batches and comes to the same figures."""
+        return self.surprise(engine).figures()
+
+    def surprise(self, engine: Engine) -> Surprise:
+        """What the figures are made of."""
         nats = count = text_nats = text_bytes = 0.0
         for batch, out in engine.score(iter(self._batches()), frozenset({"logprob"})):
             assert out.logprob is not None, "a module answers what it is asked"
@@ -49,10 +74,31 @@ class Validation:
             count += int(predicted.sum())
             text_nats += float(surprise[lengths > 0].sum())
             text_bytes += int(lengths.sum())
-        row = {"val_loss": nats / count} if count else {}
-        if text_bytes:
-            row["val_bits_per_byte"] = text_nats / math.log(2) / text_bytes
-        return {name: value for name, value in row.items() if math.isfinite(value)}
+        return Surprise(nats, count, text_nats, text_bytes)
+
+
+class MixedValidation:
+    """Held-out loss of a mixture: of each source (``val_loss_NAME``, ``val_bits_per_byte_NAME``), and of the held-out
+    text of all as one text: each source counts as the tokens that it holds out, however many of them were scored."""
+
+    def __init__(self, sources: Mapping[str, Validation], tokens: Mapping[str, int]) -> None:
+        """``tokens``: what each source holds out in all."""
+        self._sources = sources
+        self._tokens = tokens
+
+    def run(self, engine: Engine) -> dict[str, float]:
+        """Every rank scores all batches and comes to the same figures."""
+        found = {name: source.surprise(engine) for name, source in self._sources.items()}
+        scales = {name: self._tokens[name] / one.tokens for name, one in found.items() if one.tokens}
+        row = Surprise(
+            *(
+                sum(scale * getattr(found[name], part.name) for name, scale in scales.items())
+                for part in dataclasses.fields(Surprise)
+            )
+        ).figures()
+        for name, one in found.items():
+            row |= one.figures(f"_{name}")
+        return row
 
 
 class RowValidation:
