@@ -76,10 +76,11 @@ def _command(component: Component[Any]) -> click.Command:
     from lmgraft.cli._settings import settings_of
 
     settings = list(settings_of(component.config))
+    takes = _takes_tokenizer(component)
 
-    def call(paths: tuple[str, ...], **given: Any) -> int:
+    def call(paths: tuple[str, ...], tokenizer: str | None = None, **given: Any) -> int:
         try:
-            return _merge(component, settings, paths, given)
+            return _merge(component, settings, paths, given, tokenizer)
         except UserError as error:
             from lmgraft.cli._settings import in_options
 
@@ -89,14 +90,25 @@ def _command(component: Component[Any]) -> click.Command:
     return click.Command(
         component.name,
         callback=call,
-        params=[argument, *(setting.click_option() for setting in settings)],
+        params=[argument, *([_tokenizer_option()] if takes else []), *(setting.click_option() for setting in settings)],
         help=f"{component.summary}.",
-        epilog=_examples(component.name, settings),
+        epilog=_examples(component.name, settings, takes),
     )
 
 
-def _examples(name: str, settings: Sequence[Setting]) -> str:
+def _takes_tokenizer(component: Component[Any]) -> bool:
+    """See :class:`lmgraft.seams.merge.MergeConfig`."""
+    return bool(getattr(component.config, "takes_tokenizer", False))
+
+
+def _tokenizer_option() -> click.Option:
+    told = "The vocabulary of the result: a folder with a tokenizer.json and a tokenizer_config.json, which go with it."
+    return click.Option(["--tokenizer"], metavar="FOLDER", type=click.Path(), help=told)
+
+
+def _examples(name: str, settings: Sequence[Setting], takes: bool) -> str:
     plain = " ".join(["MODEL OUT", *(setting.sample() for setting in settings if setting.required)])
+    plain += " --tokenizer FOLDER" * takes
     lines = [f"  lmgraft merge {name} {plain}"]
     others = [setting for setting in settings if not setting.required]
     # What takes a value says more than a flag.
@@ -105,7 +117,13 @@ def _examples(name: str, settings: Sequence[Setting]) -> str:
     return "\n".join(["\b", "Examples:", *lines])
 
 
-def _merge(component: Component[Any], settings: Sequence[Setting], paths: Sequence[str], given: dict[str, Any]) -> int:
+def _merge(
+    component: Component[Any],
+    settings: Sequence[Setting],
+    paths: Sequence[str],
+    given: dict[str, Any],
+    tokenizer: str | None,
+) -> int:
     from lmgraft import registry
     from lmgraft.cli._settings import config_of
     from lmgraft.console import Console
@@ -113,6 +131,7 @@ def _merge(component: Component[Any], settings: Sequence[Setting], paths: Sequen
 
     config = config_of(component.config, component.name, settings, given)
     models, out = _places(component.name, paths)
+    words = _tokenizer(tokenizer) if tokenizer is not None else None
     part = registry.build(component, config)
     started = time.monotonic()
     with Console().progress("merging", None, "B") as bar, _whole(out) as (folder, alive):
@@ -125,7 +144,7 @@ def _merge(component: Component[Any], settings: Sequence[Setting], paths: Sequen
             bar.advance(done - reached)
             reached = done
 
-        stage.merge(part, models, folder, progress)
+        stage.merge(part, models, folder, progress, tokenizer=words)
     _report(models, out, time.monotonic() - started)
     return 0
 
@@ -167,6 +186,19 @@ def _model(text: str) -> Path:
     folder = loading.model_folder(place)
     checkpoint.verify(folder)
     return folder
+
+
+def _tokenizer(text: str) -> Path:
+    """A folder that holds a whole tokenizer."""
+    place = Path(text).expanduser()
+    if place.is_file():
+        raise UserError(Problem(f"--tokenizer {text} is a file", "a tokenizer is a folder", f"{place.parent}"))
+    missing = [name for name in ("tokenizer.json", "tokenizer_config.json") if not (place / name).is_file()]
+    if missing:
+        cause = f"it holds no {' and no '.join(missing)}" if place.is_dir() else "there is no such folder"
+        remedy = "name the folder of a tokenizer stage, or of a model: runs/RECIPE/TIME/stages/tokenizer"
+        raise UserError(Problem(f"--tokenizer {text} holds no tokenizer", cause, remedy))
+    return place
 
 
 def _bad_out(out: Path, models: Sequence[Path]) -> Iterator[Problem]:
@@ -257,7 +289,7 @@ def _report(models: Sequence[Path], out: Path, seconds: float) -> None:
     from lmgraft.artifacts import checkpoint
     from lmgraft.cli.store import human
     from lmgraft.console import duration
-    from lmgraft.stages.merge import depth
+    from lmgraft.stages.merge import depth, vocabulary
 
     size = sum(file.stat().st_size for file in out.iterdir())
     counts = ", ".join(f"{checkpoint.parameters(model):,}" for model in models)
@@ -265,6 +297,9 @@ def _report(models: Sequence[Path], out: Path, seconds: float) -> None:
     print(f"{out}: {human(size)} in {duration(seconds)}")
     if depth(out) is not None:
         print(f"  layers      {depth(out)} ({layers} before)")
+    sizes = [vocabulary(model) for model in models]
+    if any(size != vocabulary(out) for size in sizes):
+        print(f"  vocabulary  {vocabulary(out)} ({', '.join(map(str, sizes))} before)")
     print(f"  parameters  {checkpoint.parameters(out):,} ({counts} before)")
     if (out / "tokenizer.json").is_file():
         print(f'\nNext:\n  lmgraft generate {out} "Once upon a time"')

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
-__all__ = ["Merge", "VocabularyMerge"]
+__all__ = ["Merge", "MergeConfig", "VocabularyMerge"]
 
 
 @runtime_checkable
@@ -38,6 +38,15 @@ class VocabularyMerge(Merge, Protocol):
     ) -> None:
         """Called instead of ``merge`` where the stage names a tokenizer: writes a model folder to ``out`` whose rows of
         embedding and head are those of the tokenizer saved in ``tokenizer``. Each of ``models`` is a folder with its
-        own tokenizer. Core puts the new tokenizer's files beside the result.
+        own tokenizer. Core puts the new tokenizer's files beside the result. The part's settings say
+        ``takes_tokenizer`` (:class:`MergeConfig`).
         """
         ...
+
+
+class MergeConfig(Protocol):
+    """What a merge's *settings* may have beside their fields. Optional."""
+
+    takes_tokenizer: ClassVar[bool]
+    """True for a :class:`VocabularyMerge`: a recipe that names a tokenizer for another part is refused before any work,
+    and ``lmgraft merge`` offers ``--tokenizer``. A class attribute of the config."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmgraft.artifacts import Artifact, checkpoint
 from lmgraft.errors import Problem, UserError
+from lmgraft.seams.merge import VocabularyMerge
 from lmgraft.stages.plugin import MergeStage
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from lmgraft.seams.merge import Merge
     from lmgraft.seams.stage import StageContext
 
-__all__ = ["MergeModels", "depth", "merge"]
+__all__ = ["MergeModels", "depth", "merge", "vocabulary"]
 
 #: What may lie beside a model to encode text for it; the first model's goes with the result.
 TOKENIZER_FILES = (
@@ -49,6 +50,8 @@ class MergeModels:
         """Merging starts over after a kill: it copies at the speed of the disk, and half a file is worth nothing."""
         models = [artifact.path for artifact in context.inputs["models"]]
         names = [artifact.stage for artifact in context.inputs["models"]]
+        tokenizers = context.inputs.get("tokenizer") or []
+        tokenizer = tokenizers[0].path if tokenizers else None
         with context.progress(f"merging into {context.name}", None, "B") as bar:
             reached = 0
 
@@ -59,13 +62,16 @@ class MergeModels:
                 bar.advance(done - reached)
                 reached = done
 
-            merge(context.part("merge"), models, context.out, progress, names)
+            merge(context.part("merge"), models, context.out, progress, names, tokenizer)
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
         layers = depth(artifact.path)
         if layers is not None:
             before = [str(depth(model)) for model in self._before]
             yield f"layers ({', '.join(before)} before)" if before else "layers", str(layers)
+        sizes = [vocabulary(model) for model in self._before]
+        if any(size != vocabulary(artifact.path) for size in sizes):
+            yield f"vocabulary ({', '.join(map(str, sizes))} before)", str(vocabulary(artifact.path))
         counts = [f"{checkpoint.parameters(model):,}" for model in self._before]
         named = f"parameters ({', '.join(counts)} before)" if counts else "parameters"
         yield named, f"{checkpoint.parameters(artifact.path):,}"
@@ -77,25 +83,57 @@ def merge(
     out: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
     names: Sequence[str] = (),
+    tokenizer: Path | None = None,
 ) -> None:
     """Writes a whole model folder to ``out``: what the part makes of the models, and the first one's tokenizer.
 
     :param names: what the models are called in a message; by default their folders.
+    :param tokenizer: the folder of the tokenizer that the result is for, by a :class:`VocabularyMerge`; it goes with
+        the result then.
     :raises UserError: the models cannot be merged, before anything is written.
     """
     _same_tokenizer(models, names or [str(model) for model in models])
-    part.merge(models, out, progress)
-    for name in _tokenizer_files(models[0]):
-        if (models[0] / name).is_file():
+    if tokenizer is None:
+        part.merge(models, out, progress)
+    else:
+        _merge_vocabulary(part, models, tokenizer, out, progress)
+    source = tokenizer or models[0]
+    for name in _tokenizer_files(source):
+        if (source / name).is_file():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(models[0] / name, out / name)
+            shutil.copyfile(source / name, out / name)
     checkpoint.verify(out)
+
+
+def vocabulary(folder: Path) -> int | None:
+    """The number of tokens that a model folder's config tells, if it tells one."""
+    size = checkpoint.read_config(folder).get("vocab_size")
+    return size if isinstance(size, int) else None
 
 
 def depth(folder: Path) -> int | None:
     """The number of layers that a model folder's config tells, if it tells one."""
     config = checkpoint.read_config(folder)
     return next((config[key] for key in _DEPTH if isinstance(config.get(key), int)), None)
+
+
+def _merge_vocabulary(
+    part: Merge, models: Sequence[Path], tokenizer: Path, out: Path, progress: Callable[[int, int], None]
+) -> None:
+    """Lets the part change the vocabulary, and checks that every id has a row: training would fail on others late."""
+    from lmgraft.artifacts import tokenizer as saved
+
+    size = saved.load(tokenizer).vocab_size
+    if not isinstance(part, VocabularyMerge):
+        name = type(part).__name__
+        cause = f"{name} has no merge_vocabulary, so its result has the vocabulary of the models"
+        fact = f"the merge by {name} cannot make a model for the tokenizer {tokenizer}"
+        raise UserError(Problem(fact, cause, "leave the tokenizer out, or take a part such as vocabulary_rows"))
+    part.merge_vocabulary(models, tokenizer, out, progress)
+    if vocabulary(out) != size:
+        fact = f"the merge by {type(part).__name__} made a model of {vocabulary(out)} tokens"
+        cause = f"the tokenizer {tokenizer} has {size}"
+        raise UserError(Problem(fact, cause, "tell the part's author: vocab_size is the tokenizer's, and so are rows"))
 
 
 def _same_tokenizer(models: Sequence[Path], names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lmgraft.component import Component, ComponentConfig, StageConfig, execution, from_stage, slot, slots
 from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
-from lmgraft.stages import executors
+from lmgraft.stages import _row_data, executors
 from lmgraft.stages.encoders import Encoder
 from lmgraft.stages.executors import Executor
 from lmgraft.stages.mixing import Mixture
@@ -157,6 +157,10 @@ class TokensStage(StageConfig):
     workers: int = execution(0)
     """Threads of the tokenizer; 0 takes one per processor core."""
 
+    def provides(self) -> frozenset[str]:
+        """An objective here only encodes, for which it needs no reference; who trains on the rows does."""
+        return frozenset({"reference"} if self.objective is not None else ())
+
     def check(self) -> Iterator[str]:
         if self.workers < 0:
             yield f"workers is {self.workers}; 0 takes one per core, otherwise at least 1"
@@ -179,6 +183,14 @@ class MergeStage(StageConfig):
         if not self.models:
             yield "models is empty; name at least one stage that makes a model"
 
+    def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
+        for part in recipe.stage(stage).parts:
+            if self.tokenizer and part.seam == "merge" and not getattr(part.config, "takes_tokenizer", False):
+                name = part.installed.component.name
+                cause = f"{name} leaves the vocabulary as it is, and the result would be read by another tokenizer"
+                remedy = f"{stage}.tokenizer=null, or a part that changes it: merge@{stage}.merge=vocabulary_rows"
+                yield Problem(f"{stage}.tokenizer={self.tokenizer} means nothing to {name}", cause, remedy)
+
 
 @dataclass
 class ScoreStage(StageConfig):
@@ -191,8 +203,8 @@ class ScoreStage(StageConfig):
     """Encodes the rows. A node of its own: settings of the loss that vary in a sweep do not score anew."""
     parallelism: Any = slot("parallelism", execution=True)
     """The layout over devices; left empty, it is the recipe's own."""
-    data: str = from_stage("corpus", default="pairs")
-    """The rows to score, all splits."""
+    data: str = from_stage("corpus", "tokens", default="pairs")
+    """The rows to score, all splits: of a corpus, or encoded by a tokens stage with the same objective."""
     model: str = from_stage("model", default="sft")
     """The reference."""
     precision: Precision = Precision.auto
@@ -206,6 +218,9 @@ class ScoreStage(StageConfig):
     def check(self) -> Iterator[str]:
         if self.micro_batch < 1:
             yield f"micro_batch is {self.micro_batch}; it must be at least 1"
+
+    def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
+        yield from _row_data.problems(recipe, stage)
 
 
 @dataclass

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from lmgraft.artifacts import checkpoint
 from lmgraft.component import Component, ComponentConfig
 from lmgraft.errors import UserError
+from lmgraft.seams.merge import VocabularyMerge
+from lmgraft.testing._wider import rows_kept, wider_tokenizer
 from lmgraft.testing.common import PartSuite
 from lmgraft.testing.elsewhere import Failed, elsewhere
 from lmgraft.testing.models import BROKEN, WIDE, contents, llama_shapes, unused, write_gpt2, write_llama
@@ -29,6 +31,8 @@ class MergeSuite(PartSuite):
     """Holds a merge to the rules of :mod:`lmgraft.seams.merge`.
 
     It is given ``models`` llama-like folders of ``layers`` small layers; override :meth:`write` for another family.
+    A :class:`~lmgraft.seams.merge.VocabularyMerge` is asked for the vocabulary of a tokenizer that has the models' own
+    tokens, two of them with other ids, and some more.
     """
 
     seam = "merge"
@@ -70,6 +74,28 @@ class MergeSuite(PartSuite):
             )  # fmt: skip
         self._truthful(out)
         self._finite(out)
+
+    def test_old_tokens_keep_their_rows(self) -> None:
+        """with another vocabulary, tokens that the model has had keep their rows bit for bit, and every token has one"""
+        part = self.build()
+        if not isinstance(part, VocabularyMerge):
+            raise NotApplicable("it has no merge_vocabulary")
+        self.require(
+            getattr(self.compose(), "takes_tokenizer", False),
+            f"the settings of {self.name} do not say that it takes a tokenizer",
+            "a recipe that names one is refused before any work, and lmgraft merge has no option --tokenizer",
+            "takes_tokenizer: ClassVar[bool] = True",
+        )
+        models, out = self._models(), self._fresh("out")
+        tokenizer = self._tokenizer()
+        self._merge(part, models, out)
+        fault = rows_kept(models[0], tokenizer, out)
+        self.require(
+            not fault,
+            f"{self.name} makes no model for the tokenizer that it is given",
+            fault,
+            "match tokens by their piece in tokenizer.json, copy the bytes of their rows, and write vocab_size",
+        )
 
     def test_inputs_are_untouched(self) -> None:
         """the models that it reads stay as they are, to the byte"""
@@ -126,7 +152,8 @@ class MergeSuite(PartSuite):
         component, config = self.installed.component, self.compose()
         out = self._fresh("out")
         try:
-            grew = elsewhere("lmgraft.testing.merge:grown", component, config, warm, models, out)
+            sent = component, config, warm, models, out, self._tokenizer()
+            grew = elsewhere("lmgraft.testing.merge:grown", *sent)
         except Failed as failed:
             self.require(False, f"{self.name} fails in a process of its own", str(failed), "mend merge()")
         held, whole = _megabytes(grew), _megabytes(size)
@@ -148,7 +175,7 @@ class MergeSuite(PartSuite):
 
     def _merge(self, part: Any, models: Sequence[Path], out: Path, progress: Any = None) -> None:
         try:
-            part.merge(models, out, *([progress] if progress else []))
+            merged(part, models, out, self._tokenizer(), *([progress] if progress else []))
         except UserError as error:
             first = error.problems[0]
             remedy = "in the suite, `models = N` where it takes N models, write() where it wants other ones"
@@ -158,7 +185,7 @@ class MergeSuite(PartSuite):
         out = self._fresh("refused")
         fact, ended = f"{self.name} takes {what}", "it merged them without a word"
         try:
-            part.merge(models, out)
+            merged(part, models, out, self._tokenizer())
         except UserError:
             written = sorted(contents(out)) if out.exists() else []
             self.require(
@@ -175,6 +202,13 @@ class MergeSuite(PartSuite):
             "read with lmgraft.artifacts.checkpoint, which says what is broken; compare config.json and shapes, raise "
             "UserError(Problem(fact, cause, remedy))",
         )  # fmt: skip
+
+    def _tokenizer(self) -> Path:
+        """The folder of the tokenizer that a VocabularyMerge is given."""
+        folder = self.folder / "wider"
+        if not folder.exists():
+            wider_tokenizer(folder)
+        return folder
 
     def _fresh(self, name: str) -> Path:
         return unused(self.folder, name)
@@ -220,8 +254,21 @@ class MergeSuite(PartSuite):
             )
 
 
+def merged(part: Any, models: Sequence[Path], out: Path, tokenizer: Path, *progress: Any) -> None:
+    """Calls the part as core does: a VocabularyMerge with a tokenizer."""
+    if isinstance(part, VocabularyMerge):
+        part.merge_vocabulary(models, tokenizer, out, *progress)
+    else:
+        part.merge(models, out, *progress)
+
+
 def grown(
-    component: Component[Any], config: ComponentConfig, warm: Sequence[Path], models: Sequence[Path], out: Path
+    component: Component[Any],
+    config: ComponentConfig,
+    warm: Sequence[Path],
+    models: Sequence[Path],
+    out: Path,
+    tokenizer: Path,
 ) -> int:
     """Bytes of anonymous memory that merging takes at its peak, in this process. Pages of mapped files do not count:
     the system drops them when it wants to."""
@@ -230,7 +277,7 @@ def grown(
     from lmgraft.registry import build
 
     part = build(component, config)
-    part.merge(warm, out.with_name("warm"))  # libraries are imported, pools of threads are there
+    merged(part, warm, out.with_name("warm"), tokenizer)  # libraries are imported, pools of threads are there
     gc.collect()
     before = peak = _anonymous()
     over = threading.Event()
@@ -246,7 +293,7 @@ def grown(
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        part.merge(models, out, look)
+        merged(part, models, out, tokenizer, look)
     finally:
         over.set()
         thread.join()
