@@ -21,6 +21,7 @@ COMMANDS = {
     "plugins": ("lmgraft.cli.plugins", "plugins", "The installed parts: list, show, why, check."),
     "new": ("lmgraft.cli.new", "new", "Scaffold a plugin or a recipe."),
     "generate": ("lmgraft.cli.generate", "generate", "Text from a model folder or a run."),
+    "tokens": ("lmgraft.cli.tokens", "tokens", "A text cut into coloured tokens, by one tokenizer or two."),
     "merge": ("lmgraft.cli.merge", "merge", "One model of one or several model folders."),
     "runs": ("lmgraft.cli.runs", "runs", "List, resume and delete runs."),
     "report": ("lmgraft.cli.report", "report", "Write a run's page."),

@@ -14,6 +14,7 @@ from lmgraft.artifacts import tokenizer as tokenizers
 from lmgraft.artifacts._tokenizer_files import PART, read_json
 from lmgraft.errors import Problem, UserError
 from lmgraft.tokenview.alphabet import BYTE_LEVEL, PLAIN, spelling, spells
+from lmgraft.tokenview.figures import Figures, blocks
 from lmgraft.tokenview.spans import spans
 
 if TYPE_CHECKING:
@@ -104,6 +105,13 @@ class View:
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Ids of each text, as training sees them."""
         return tokenizers.encode_arrays(self.saved, texts)
+
+    def count(self, text: str) -> Figures:
+        """Counts of ``text``, encoded a block of lines at a time."""
+        figures = Figures()
+        for block in blocks(text):
+            figures.add(block, self.encode([block])[0], self.unknown)
+        return figures
 
     def cut(self, text: str, *, special: bool = False) -> list[Token]:
         """``text`` as its tokens, in order; with ``special`` the special tokens that it spells are taken as such.
