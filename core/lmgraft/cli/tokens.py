@@ -56,9 +56,11 @@ def tokens(
     views = [find(tokenizer) if tokenizer is not None else newest()]
     if against is not None:
         views.append(find(against))
+    for view in views if special else ():
+        view.take_special()
     compared = Comparison(*views) if against is not None else None
     beginning = given.beginning(limit)
-    data, cuts = beginning.shown([view.cut(beginning.window, special=special) for view in views])
+    data, cuts = beginning.shown([view.cut(beginning.window) for view in views])
     look = _Look(given, data, views, cuts, [view.count(given.text) for view in views], compared)
     if as_json:
         _print_json(look)
@@ -159,7 +161,7 @@ def _print_json(look: _Look) -> None:
     }
     if look.compared is not None:
         found["lines"] = asdict(look.compared.lines(given.text)) | {"compared": look.compared.compared}
-    print(json.dumps(found, indent=1, ensure_ascii=False))
+    print(json.dumps(found, ensure_ascii=False))
 
 
 def _row(token: Token, data: bytes) -> dict[str, Any]:

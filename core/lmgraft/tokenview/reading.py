@@ -23,7 +23,7 @@ STDIN = "standard input"
 
 #: A word that is meant as a file: it has a folder, or an ending of text files.
 _FILE = re.compile(
-    r"\S*[/\\]\S*|\S+\.(txt|md|rst|py|js|c|h|cpp|rs|go|java|html?|xml|csv|tsv|jsonl?|ya?ml|toml|log|tex)"
+    r"[^\s<>|*?]*[/\\][^\s<>|*?]*|\S+\.(txt|md|rst|py|js|c|h|html?|xml|csv|tsv|jsonl?|ya?ml|toml|log|tex)"
 )
 
 
@@ -94,9 +94,7 @@ def read(given: str) -> Text:
         size = len(given.encode())
     except UnicodeEncodeError as error:
         code = f"U+{ord(given[error.start]):04X}"
-        cause = (
-            f"character {error.start + 1} is a lone surrogate ({code}): half a character, or bytes that are no UTF-8"
-        )
+        cause = f"character {error.start + 1} is a lone surrogate ({code}): half a character, or no UTF-8"
         remedy = "type it in UTF-8, or put it into a file in UTF-8"
         raise UserError(Problem("the text is no valid Unicode", cause, remedy)) from error
     return Text("the text", given, size, size)
@@ -113,9 +111,8 @@ def _read(name: str, file: BinaryIO, size: int | None) -> Text:
     except UnicodeDecodeError as error:
         if not more or error.start < len(data) - 3:
             cause = f"byte {error.start:,} (0x{data[error.start]:02X}): {error.reason}"
-            remedy = (
-                f"iconv -f LATIN1 -t UTF-8 {name if size is not None else 'FILE'} | lmgraft tokens -, if it is Latin-1"
-            )
+            shown = "FILE" if name == STDIN else name
+            remedy = f"iconv -f LATIN1 -t UTF-8 {shown} | lmgraft tokens -, where it is Latin-1"
             raise UserError(Problem(f"{name} is not UTF-8", cause, remedy)) from error
         text = data[: error.start].decode()  # a character that the bound cuts
     counted = len(text.encode())

@@ -113,8 +113,18 @@ class View:
             figures.add(block, self.encode([block])[0], self.unknown)
         return figures
 
-    def cut(self, text: str, *, special: bool = False) -> list[Token]:
-        """``text`` as its tokens, in order; with ``special`` the special tokens that it spells are taken as such.
+    def take_special(self) -> None:
+        """From now on special tokens that a text spells are taken as such. Training never does.
+
+        Raises :class:`~lmgraft.errors.UserError` for a tokenizer that its own part reads.
+        """
+        if self._library is None:
+            cause = "its part encodes by itself, and text is text to it"
+            raise UserError(Problem(f"{self.name}: special tokens cannot be taken from a text", cause, "leave it out"))
+        self._library.encode_special_tokens = False
+
+    def cut(self, text: str) -> list[Token]:
+        """``text`` as its tokens, in order.
 
         Needs about 500 bytes of memory a character: cut a long text's beginning.
         """
@@ -122,11 +132,7 @@ class View:
         if self._library is None:
             ids = self.encode([text])[0].tolist()
             return self._tokens(ids, spans(data, self._own_pieces(ids, data), None))
-        self._library.encode_special_tokens = not special
-        try:
-            encoding = self._library.encode(text, add_special_tokens=False)
-        finally:
-            self._library.encode_special_tokens = True
+        encoding = self._library.encode(text, add_special_tokens=False)
         # Where bytes of the text itself are left out (the vocabulary lacks them) the library's offsets are wrong.
         exact = self.spelling == BYTE_LEVEL and self._content.get("normalizer") is None
         offsets = None if exact else encoding.offsets
