@@ -19,7 +19,7 @@ _MOVED = ("a", "b")
 
 
 def wider_tokenizer(folder: Path) -> None:
-    """The tokens of :func:`~lmgraft.testing.inputs.byte_tokenizer`, two of them with each other's id, and a few more."""
+    """The tokens of :func:`~lmgraft.testing.inputs.byte_tokenizer`, two with each other's id, and a few more."""
     byte_tokenizer(folder)
     content = json.loads((folder / saved.FILE).read_text(encoding="utf-8"))
     model = content["model"]

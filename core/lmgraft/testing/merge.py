@@ -76,7 +76,7 @@ class MergeSuite(PartSuite):
         self._finite(out)
 
     def test_old_tokens_keep_their_rows(self) -> None:
-        """with another vocabulary, tokens that the model has had keep their rows bit for bit, and every token has one"""
+        """given another vocabulary, tokens of the model keep their rows bit for bit, and every token has one"""
         part = self.build()
         if not isinstance(part, VocabularyMerge):
             raise NotApplicable("it has no merge_vocabulary")

@@ -6,16 +6,17 @@ What is counted
   ``loss_eval.py``; where a document's text holds one, the scored text is the text without it.
 - ``perplexity`` = exp(nats / tokens), ``bits_per_byte`` = nats / (ln 2 x UTF-8 bytes), ``bits_per_character`` =
   nats / (ln 2 x Unicode code points). Only the last two can be compared between tokenizers.
+- With ``sources``, only documents whose id core has prefixed with one of these sources.
 - gzip and xz compress exactly the scored text: the documents' texts one after the other, nothing between them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.data_source import Document
@@ -65,11 +66,13 @@ class Perplexity:
     def run(
         self, handle: ModelHandle, tokenizer: TextTokenizer, *, data: EvaluationData, limit: int | None
     ) -> list[Score]:
-        """``limit`` counts documents. Raises UserError where the window does not fit or the split is empty."""
+        """``limit`` counts documents. Raises UserError where the window does not fit, the split is empty or the sources
+        have nothing in it."""
         window, stride = self._window(handle.context)
         counts = _Counts()
         special = [size == 0 for size in tokenizer.token_bytes()]
-        documents = islice(data.documents(self._config.split.value), limit)
+        seen: set[str] = set()
+        documents = islice(self._chosen(data.documents(self._config.split.value), seen), limit)
         requests = self._requests(documents, tokenizer, special, counts, window, stride)
         for chunk in _chunks(requests, self._config.batch):
             for (_, continuation), scored in zip(chunk, handle.score(chunk), strict=True):
@@ -78,8 +81,21 @@ class Perplexity:
                 counts.tokens += len(nats)
                 counts.nats += math.fsum(nats)
         if not counts.tokens or not counts.bytes:
-            raise UserError(self._empty(counts.documents))
-        return _scores(counts, {"split": self._config.split.value, "window": window, "stride": stride})
+            raise UserError(self._empty(counts.documents, seen))
+        settings: dict[str, Any] = {"split": self._config.split.value, "window": window, "stride": stride}
+        return _scores(counts, settings | ({"sources": list(self._config.sources)} if self._config.sources else {}))
+
+    def _chosen(self, documents: Iterable[Document], seen: set[str]) -> Iterator[Document]:
+        """Those of the sources; ``seen`` gets the names of all that came by."""
+        if not self._config.sources:
+            yield from documents
+            return
+        wanted = frozenset(self._config.sources)
+        for document in documents:
+            source = document.id.partition("/")[0]
+            seen.add(source)
+            if source in wanted:
+                yield document
 
     def _window(self, context: int) -> tuple[int, int]:
         window = context if self._config.window is None else self._config.window
@@ -118,8 +134,13 @@ class Perplexity:
                 counts.add_text(tokenizer.decode(ids, skip_special=True) if holds_special else text)
                 yield from windows(ids, tokenizer.end_id, window=window, stride=stride)
 
-    def _empty(self, documents: int) -> Problem:
+    def _empty(self, documents: int, seen: set[str]) -> Problem:
         split = self._config.split.value
+        if seen and not documents:
+            named = ", ".join(self._config.sources)
+            fact = f"evaluator perplexity: the {split} split holds no documents of {named}"
+            cause = f"its documents are of {', '.join(sorted(seen))}"
+            return Problem(fact, cause, f"name one of these in the evaluator's sources: [{min(seen)}]")
         found = f"its {documents} documents hold no text" if documents else "it holds no documents"
         remedy = "hold some out: corpus.validation_bytes=1000000" if split == "validation" else "check the sources"
         return Problem(f"evaluator perplexity: nothing to score in the {split} split", found, remedy)
@@ -137,7 +158,7 @@ def _text(document: Document) -> str:
     return document.text
 
 
-def _scores(counts: _Counts, settings: dict[str, str | int]) -> list[Score]:
+def _scores(counts: _Counts, settings: Mapping[str, Any]) -> list[Score]:
     sizes = {"documents": counts.documents, "bytes": counts.bytes, "characters": counts.characters}
     detail = {**sizes, "tokens": counts.tokens, **settings}
     bits = counts.nats / math.log(2)
@@ -149,7 +170,8 @@ def _scores(counts: _Counts, settings: dict[str, str | int]) -> list[Score]:
     for name, compressed in counts.sizes.items():
         size = compressed.finish()
         value = 8 * size / counts.bytes
-        more = {**sizes, "split": settings["split"], "compressed_bytes": size, "level": 9}
+        chosen = {key: settings[key] for key in ("split", "sources") if key in settings}
+        more = {**sizes, **chosen, "compressed_bytes": size, "level": 9}
         scores.append(Score(f"{name}_bits_per_byte", value, "bits/byte", False, reference=True, detail=more))
     return scores
 

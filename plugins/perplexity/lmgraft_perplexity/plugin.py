@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from lmgraft.component import Component, ComponentConfig, execution
+from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
 from lmgraft.seams.evaluator import Evaluator
+
+if TYPE_CHECKING:
+    from lmgraft.recipe import Recipe
 
 __all__ = ["PerplexityConfig", "Split", "lmgraft_evaluator"]
 
@@ -24,6 +29,9 @@ class PerplexityConfig(ComponentConfig):
 
     split: Split = Split.validation
     """Whose documents are scored."""
+    sources: list[str] = field(default_factory=list)
+    """Only documents that came from these sources of the corpus stages (``files``, or a key of yours); empty takes all.
+    Two evaluators of this name, each with its sources, score two languages apart."""
     window: int | None = None
     """Tokens that the model reads at once; null takes the model's context."""
     stride: int | None = None
@@ -44,6 +52,24 @@ class PerplexityConfig(ComponentConfig):
             yield f"stride ({self.stride}) is larger than window ({self.window}); a window cannot score what it skips"
         if self.batch < 1:
             yield f"batch is {self.batch}; it must be at least 1"
+        twice = sorted({name for name in self.sources if self.sources.count(name) > 1})
+        if twice:
+            yield f"sources names {', '.join(twice)} twice"
+
+    def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
+        """A source that no corpus has, where all of them are made here."""
+        corpora = [recipe.stage(name) for name in recipe.stage(stage).inputs.get("corpus", ())]
+        if not self.sources or not corpora:
+            return
+        parts = [[part for part in node.parts if part.slot.startswith("sources.")] for node in corpora]
+        if not all(parts):  # a corpus of another kind of stage, which alone knows its sources
+            return
+        known = list(dict.fromkeys(part.slot.partition(".")[2] for found in parts for part in found))
+        key = next((part.path for part in recipe.stage(stage).parts if part.config is self), stage)
+        for name in self.sources:
+            if name not in known:
+                cause = f"the sources of {', '.join(node.name for node in corpora)} are {', '.join(known)}"
+                yield Problem(f"{key}.sources: there is no source {name!r}", cause, f"{key}.sources=[{known[0]}]")
 
 
 @hookimpl

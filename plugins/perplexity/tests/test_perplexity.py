@@ -7,6 +7,7 @@ import lzma
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -199,6 +200,90 @@ def test_an_empty_split_says_how_to_hold_text_out() -> None:
         run([])
     with pytest.raises(UserError, match="nothing to score in the train split"):
         run(["", ""], split=Split.train)
+
+
+@dataclass
+class Sources(Corpus):
+    """Documents as core names them: source, slash, id."""
+
+    def documents(self, split: str) -> Iterator[Document]:
+        for number, text in enumerate(self.texts):
+            yield Document(id=f"{('en', 'zh', 'web')[number % 3]}/a/{number}", text=text)
+
+
+def test_sources_choose_documents_before_the_limit() -> None:
+    texts = ["one", "二", "three", "four", "五五", "six", "seven"]
+
+    def of(*sources: str, limit: int | None = None) -> dict[str, Score]:
+        evaluator = Perplexity(PerplexityConfig(sources=list(sources)))
+        return {score.name: score for score in evaluator.run(Uniform(), Bytes(), data=Sources(texts), limit=limit)}
+
+    assert of("zh")["bits_per_byte"].detail["bytes"] == len("二五五".encode())
+    assert of("en", "web")["bits_per_byte"].detail["bytes"] == len("onethreefoursixseven")
+    assert of("zh", "nowhere", limit=1)["bits_per_byte"].detail["documents"] == 1
+    assert of("zh")["xz_bits_per_byte"].detail["sources"] == ["zh"]
+    everything = of()
+    assert everything["bits_per_byte"].detail["documents"] == 7
+    assert "sources" not in everything["bits_per_byte"].detail
+    with pytest.raises(UserError) as caught:
+        of("ru")
+    assert [line.strip() for line in str(caught.value).splitlines()] == [
+        "evaluator perplexity: the validation split holds no documents of ru",
+        "because: its documents are of en, web, zh",
+        "try: name one of these in the evaluator's sources: [en]",
+    ]
+
+
+def test_bits_per_byte_is_of_the_text_whatever_the_tokenizer() -> None:
+    """A model that gives a text the same probability through fewer tokens has the same bits per byte."""
+
+    class Pairs(Bytes):
+        """One id for two bytes."""
+
+        def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+            return [list(text.encode()[::2]) for text in texts]
+
+        def decode(self, ids: Sequence[int], *, skip_special: bool = False) -> str:
+            raise AssertionError("the text is known")
+
+    class Dear(Uniform):
+        def logprob(self, token: int) -> float:
+            return 2 * super().logprob(token)
+
+    texts = ["an even number of bytes", "漢字"]
+    texts = [text + " " * (len(text.encode()) % 2) for text in texts]
+    single = run(texts)["bits_per_byte"].value
+    found = Perplexity(PerplexityConfig()).run(Dear(), Pairs(), data=Corpus(texts), limit=None)
+    scores = {score.name: score for score in found}
+    assert scores["bits_per_byte"].value == pytest.approx(single)
+    assert scores["perplexity"].value == pytest.approx(VOCAB**2)
+    assert scores["bits_per_byte"].detail["tokens"] == sum(len(text.encode()) for text in texts) // 2
+
+
+def recipe_of(config: PerplexityConfig, sources: dict[str, list[str]]) -> object:
+    """An evaluate stage with this evaluator over corpora with these sources."""
+
+    def part(path: str, slot: str, config: object) -> SimpleNamespace:
+        return SimpleNamespace(path=path, slot=slot, config=config)
+
+    stages = {
+        name: SimpleNamespace(name=name, parts=[part("", f"sources.{key}", None) for key in keys], inputs={})
+        for name, keys in sources.items()
+    }
+    own = part("evaluate.evaluators.zh", "evaluators.zh", config)
+    stages["evaluate"] = SimpleNamespace(name="evaluate", parts=[own], inputs={"corpus": tuple(sources)})
+    return SimpleNamespace(stage=stages.__getitem__)
+
+
+def test_a_source_that_no_corpus_has_is_told_before_any_work() -> None:
+    config = PerplexityConfig(sources=["zh", "chinese"])
+    (problem,) = config.check_recipe(recipe_of(config, {"corpus": ["files", "docs"], "new": ["zh"]}), "evaluate")  # type: ignore[arg-type, misc]
+    assert problem.fact == "evaluate.evaluators.zh.sources: there is no source 'chinese'"  # type: ignore[union-attr]
+    assert problem.cause == "the sources of corpus, new are files, docs, zh"  # type: ignore[union-attr]
+    assert problem.remedy == "evaluate.evaluators.zh.sources=[files]"  # type: ignore[union-attr]
+    assert not list(config.check_recipe(recipe_of(config, {"other_kind": []}), "evaluate"))  # type: ignore[arg-type]
+    assert not list(PerplexityConfig().check_recipe(recipe_of(config, {"a": ["b"]}), "evaluate"))  # type: ignore[arg-type]
+    assert list(PerplexityConfig(sources=["a", "a"]).check()) == ["sources names a twice"]
 
 
 def test_windows_that_do_not_fit_are_refused() -> None:
