@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lmgraft.artifacts.tokens import SplitCount, TokensInfo, TokenWriter, token_dtype
 from lmgraft.errors import UserError
 from lmgraft.seams.objective import Batch
-from lmgraft.training.loader import Loader, PackedDataset, permute, validation_batches
+from lmgraft.training.loader import NOTHING, Loader, PackedDataset, permute, validation_batches
 
 END, PAD = 0, 1
 FIELDS = ("tokens", "targets", "weights", "positions", "segments")
@@ -203,6 +203,44 @@ def test_a_split_shorter_than_a_window_is_padded(tmp_path: Path) -> None:
     dataset = PackedDataset(pack(tmp_path, [[5, 6]]), "train", 8)
     (batch,) = validation_batches(dataset, 4, 2)
     assert batch.targets.tolist() == [[5, 6, 0, -1, -1, -1, -1, -1]]
+
+
+def test_files_of_another_folder_are_user_errors(tmp_path: Path) -> None:
+    for name, lengths in (("one", [3, 4]), ("two", [3, 5])):
+        (tmp_path / name).mkdir()
+        pack(tmp_path / name, numbered(lengths))
+    for suffix in (".bin", ".idx"):
+        (tmp_path / f"two/train{suffix}").replace(tmp_path / f"one/train{suffix}")
+    with pytest.raises(UserError) as caught:
+        PackedDataset(tmp_path / "one", "train", 8)
+    assert caught.value.render().splitlines() == [
+        f"{tmp_path}/one/train.bin and .idx are not those of their folder",
+        "  because: they hold 10 tokens, and tokens.json says 9",
+        "  try: make the folder again: its files are not of one piece",
+    ]
+
+
+@pytest.mark.parametrize(("suffix", "damage"), [(".bin", 2), (".idx", 2), (".idx", -30)])
+def test_files_cut_short_or_of_another_kind_are_user_errors(tmp_path: Path, suffix: str, damage: int) -> None:
+    path = pack(tmp_path, numbered([30, 40])) / f"train{suffix}"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-damage] if damage > 0 else b"IDX files of others" + whole[:damage])
+    with pytest.raises(UserError) as caught:
+        PackedDataset(tmp_path, "train", 8)
+    assert f"{path} cannot be read" in caught.value.render()
+    assert len(caught.value.render().splitlines()) == 3
+
+
+def test_an_id_beyond_the_vocabulary_is_a_user_error_at_its_step(tmp_path: Path) -> None:
+    dataset = PackedDataset(pack(tmp_path, [[5] * 20, [6] * 11 + [70_000] + [6] * 8]), "train", 8)
+    dataset.batch(np.array([0, 1, 2, 3, 5, NOTHING]))
+    with pytest.raises(UserError) as caught:
+        dataset.batch(np.array([0, 4]))
+    assert caught.value.render().splitlines() == [
+        f"{tmp_path}/train.bin: token 32 is 70000",
+        "  because: the vocabulary of tokens.json has the ids 0 to 69,999",
+        "  try: make the folder again with the tokenizer that the model has",
+    ]
 
 
 def test_missing_and_empty_splits_are_user_errors(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from lmgraft.errors import Fault, Stopped, UserError
+from lmgraft.errors import Fault, Problem, Stopped, UserError
 from lmgraft.seams.architecture import Outputs, Role, TensorRole
 from lmgraft.seams.objective import Batch, Loss
 from lmgraft.seams.parallelism import EnginePlan
@@ -175,6 +175,7 @@ def test_rows_say_what_happened(run: Any) -> None:
     assert last["loss"] < first["loss"]
     assert first["grad_norm"] > 0
     assert first["tokens_per_second"] > 0
+    assert all(0 <= row["data_wait"] <= 1 for row in told.rows)
     assert told.begun == [0]
     assert told.steps == list(range(1, 11))
 
@@ -257,6 +258,38 @@ def test_stopped_it_saves_and_goes_on_bit_for_bit(run: Any, tmp_path: Path) -> N
         for row in told.rows + again.rows
     ]
     assert resumed == timeless
+
+
+class Slow(Batches):
+    """Takes longer to read than the step takes to compute."""
+
+    def microbatches(self, step: int, rank: int, size: int, micro_batch: int | None) -> list[Batch]:
+        time.sleep(0.05)
+        return super().microbatches(step, rank, size, micro_batch)
+
+
+def test_waiting_for_data_is_told_and_changes_nothing(run: Any, tmp_path: Path) -> None:
+    fast, expected = run(checkpoints=tmp_path / "other")
+    slow, engine = run(batches=Slow(), log_every=2)
+    assert torch.equal(table(engine), table(expected))
+    assert min(row["data_wait"] for row in slow.rows) > 0.5
+    assert [row["loss"] for row in slow.rows] == [row["loss"] for row in fast.rows[1::2]]
+
+
+class Missing(Batches):
+    """A file that is gone by step 4."""
+
+    def microbatches(self, step: int, rank: int, size: int, micro_batch: int | None) -> list[Batch]:
+        if step == 4:
+            raise UserError(Problem("train.bin is missing", "it was there", "bring it back"))
+        return super().microbatches(step, rank, size, micro_batch)
+
+
+def test_an_error_of_the_loader_comes_after_the_steps_before_it(run: Any) -> None:
+    told = Told()
+    with pytest.raises(UserError, match=r"train\.bin is missing"):
+        run(told, Missing())
+    assert told.steps == [1, 2, 3, 4]
 
 
 def test_a_streak_of_skipped_steps_survives_a_stop(run: Any) -> None:
