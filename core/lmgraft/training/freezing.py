@@ -1,10 +1,10 @@
 """What of a model is trained, and what keeps every bit: ``EnginePlan.trainable`` and ``EnginePlan.frozen_rows``.
 
-What is frozen never reaches the optimizer. A parameter of another role asks for no gradient, so torch leaves its product
-out of the backward pass. Of a table with frozen rows the optimizer is given the other rows alone, as a parameter of its
-own over the same memory. So frozen weights keep their bits under any optimizer, whatever it does to what it is given
-(weight decay, momentum, a step without a gradient); the norm, the clipping and the sums over ranks are of what is
-trained; nothing is copied; and the optimizer's state is as small as what it steps.
+What is frozen never reaches the optimizer. A parameter of another role asks for no gradient, so torch leaves its
+product out of the backward pass. Of a table with frozen rows the optimizer is given the other rows alone, as a
+parameter of its own over the same memory. So frozen weights keep their bits under any optimizer, whatever it does to
+what it is given (weight decay, momentum, a step without a gradient); the norm, the clipping and the sums over ranks are
+of what is trained; nothing is copied; and the optimizer's state is as small as what it steps.
 
 An engine of one module takes four lines of this::
 
@@ -90,7 +90,9 @@ def first_rows(plan: EnginePlan, shapes: Mapping[str, torch.Size]) -> dict[str, 
     :raises UserError: the plan has an optimizer, and nothing is trained.
     """
     roles = {name: plan.architecture.role(name).role for name in shapes}
-    found = {name: first for name, shape in shapes.items() if (first := first_row(plan, roles[name], shape)) is not None}
+    found = {
+        name: first for name, shape in shapes.items() if (first := first_row(plan, roles[name], shape)) is not None
+    }
     if plan.optimizer is not None and not found:
         raise UserError(_nothing(plan, frozenset(roles.values())))
     return found

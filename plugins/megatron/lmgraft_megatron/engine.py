@@ -17,7 +17,7 @@ from lmgraft.errors import Fault
 from lmgraft.seams.architecture import Outputs
 from lmgraft.seams.objective import Batch, Objective
 from lmgraft.seams.parallelism import EnginePlan, ModelHandle, StepStats
-from lmgraft.training import weights
+from lmgraft.training import freezing, weights
 from lmgraft.training.handle import Handle
 from torch import distributed, nn
 
@@ -28,7 +28,7 @@ from lmgraft_megatron.distributed import Distributed
 from lmgraft_megatron.layout import Layout
 from lmgraft_megatron.masters import Masters
 from lmgraft_megatron.model import build
-from lmgraft_megatron.shards import shards, stage_of
+from lmgraft_megatron.shards import freeze, shards, stage_of
 
 __all__ = ["MegatronEngine"]
 
@@ -42,11 +42,16 @@ class MegatronEngine:
         self._plan, self._layout, self._spec = plan, layout, spec
         self._packed = engine
         self._model = build(spec, plan.vocab_size, plan.precision, layout, engine)
-        own = shards(self._model, spec, plan.vocab_size, layout)
         self._shapes = files.canonical_shapes(plan)
         self._names = {name: (shape, stage_of(name, spec, layout.pipeline)) for name, shape in self._shapes.items()}
+        firsts = freezing.first_rows(plan, self._shapes)
+        self._trained = {
+            name: (_beyond(self._shapes[name], first), self._names[name][1]) for name, first in firsts.items()
+        }
+        freeze(self._model, spec, plan.vocab_size, layout, firsts)
+        own = shards(self._model, spec, plan.vocab_size, layout)
         kind = Distributed if distribute else Masters
-        self._masters: Masters | Distributed = kind(own, layout, plan, self._model)
+        self._masters: Masters | Distributed = kind(own, layout, plan, self._model, firsts)
         files.start(plan, self._masters, self._shapes)
         self._rows = self._vocabulary()
         self._norm: float | None = None
@@ -89,8 +94,8 @@ class MegatronEngine:
 
     def gradients(self) -> dict[str, torch.Tensor]:
         """The canonical gradients between ``forward_backward`` and ``apply``, unclipped, float32, on the main rank;
-        empty on the others. Collective."""
-        return sharing.whole_tensors(self._names, self._masters.gradients(), self._layout)
+        empty on the others. Of a table with frozen rows that of the others. Collective."""
+        return sharing.whole_tensors(self._trained, self._masters.gradients(), self._layout)
 
     def _totals(self, objective: Objective, batches: Sequence[Batch]) -> tuple[Mapping[str, float], int]:
         """The denominators, and the number of microbatches, of all data ranks together."""
@@ -166,7 +171,7 @@ class MegatronEngine:
         tensors = self._whole_weights()
         state = None
         if self._plan.optimizer is not None:
-            state = files.whole_state(self._masters.state(), self._names, self._layout)
+            state = files.whole_state(self._masters.state(), self._trained, self._layout)
         if self.main:
             files.write(folder, tensors, state)
         distributed.barrier()
@@ -251,6 +256,10 @@ class MegatronEngine:
             distributed.all_gather(pieces, logits.contiguous(), group=layout.groups.tp)
             out.next_logits = torch.cat(pieces, 1)[:, : self._plan.vocab_size].contiguous()
         return out
+
+
+def _beyond(shape: torch.Size, first: int) -> torch.Size:
+    return torch.Size((shape[0] - first, *shape[1:]))
 
 
 def _loss(

@@ -186,17 +186,20 @@ class _Split(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, mine, labels, lse, entropy, *kept = ctx.saved_tensors
-        d_hidden = torch.zeros_like(hidden)
-        d_weight = torch.zeros_like(weight, dtype=torch.float32)
+        need_hidden, need_weight = ctx.needs_input_grad[:2]
+        d_hidden = torch.zeros_like(hidden) if need_hidden else None
+        d_weight = torch.zeros_like(weight, dtype=torch.float32) if need_weight else None
         spans = _spans(hidden.shape[0], ctx.rows.count) if ctx.rows.count else iter(())
         for index, span in enumerate(spans):
             logits = kept[index] if kept else _logits(hidden[span], weight)
             surprise = logits - lse[span, None]
             cut = [None if grad is None else grad[span] for grad in grads]
             slope = _slope(surprise, mine[span], labels[span], entropy[span], cut, ctx.rows.size).to(hidden.dtype)
-            d_hidden[span] = slope @ weight
-            d_weight.add_((slope.T @ hidden[span]).float())
-        return d_hidden, d_weight.to(weight.dtype), None, None, None
+            if d_hidden is not None:
+                d_hidden[span] = slope @ weight
+            if d_weight is not None:
+                d_weight.add_((slope.T @ hidden[span]).float())
+        return d_hidden, None if d_weight is None else d_weight.to(weight.dtype), None, None, None
 
 
 def _slope(

@@ -14,7 +14,7 @@ from lmgraft.seams.parallelism import Engine, EnginePlan
 from lmgraft.training import joining, ranks
 
 from lmgraft_megatron.plugin import MegatronConfig
-from lmgraft_megatron.refusals import expressible
+from lmgraft_megatron.refusals import expressible, split
 
 __all__ = ["Megatron"]
 
@@ -66,9 +66,12 @@ class _Body:
         layout = joined_layout(config.tensor, config.pipeline, config.sequence_parallel, plan.device)
         from lmgraft_megatron.engine import MegatronEngine
 
+        fused = split(plan.trainable, plan.architecture.spec())
         distribute = config.distributed_optimizer
         if distribute is None:
-            distribute = plan.device == "cuda" and layout.data[1] > 1
+            distribute = plan.device == "cuda" and layout.data[1] > 1 and not fused
+        if distribute and fused:
+            raise UserError(fused)
         return MegatronEngine(plan, layout, _engine(config, plan), distribute and plan.optimizer is not None)
 
 

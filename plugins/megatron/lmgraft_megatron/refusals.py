@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from lmgraft.errors import Problem
+from lmgraft.seams.architecture import Role
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 
     from lmgraft_megatron.plugin import MegatronConfig
 
-__all__ = ["expressible", "of_recipe"]
+__all__ = ["expressible", "of_recipe", "split"]
+
+#: Roles that megatron keeps in one matrix.
+FUSED = ((Role.QUERY, Role.KEY, Role.VALUE), (Role.MLP_GATE, Role.MLP_IN))
 
 
 def of_recipe(config: MegatronConfig, recipe: Recipe, stage: str) -> Iterator[Problem]:
@@ -72,6 +76,20 @@ def expressible(spec: DecoderSpec | None, config: MegatronConfig, ranks: int) ->
             fits = [number for number in range(1, parts) if value % number == 0]
             cause = f"{value} {name} cannot be split into {parts} equal parts"
             yield Problem(f"parallelism.{key}={parts} does not fit the model", cause, f"parallelism.{key}={fits[-1]}")
+
+
+def split(trainable: frozenset[Role], spec: DecoderSpec | None) -> list[Problem]:
+    """Why the distributed optimizer cannot train these roles alone; nothing where it can."""
+    found = []
+    for roles in FUSED:
+        there = [role.value for role in roles if role in trainable]
+        left = [role.value for role in roles if role not in trainable]
+        if not there or not left or (Role.MLP_GATE in roles and spec is not None and not spec.gated):
+            continue
+        fact = f"megatron's distributed optimizer cannot train {', '.join(there)} without {', '.join(left)}"
+        remedy = "parallelism.distributed_optimizer=false, or name all of them in trainable"
+        found.append(Problem(fact, "megatron keeps them in one matrix, which it splits as a whole", remedy))
+    return found
 
 
 def _next(value: int, multiple: int) -> int:

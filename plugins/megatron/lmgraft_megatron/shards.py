@@ -7,8 +7,8 @@ part of one canonical tensor and a window onto the place where it lies; copying 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import nn
 
 from lmgraft_megatron.layout import Layout
 
-__all__ = ["Shard", "shards", "stage_of"]
+__all__ = ["Shard", "freeze", "shards", "stage_of"]
 
 Window = Callable[[torch.Tensor], torch.Tensor]
 
@@ -53,6 +53,24 @@ class Shard:
         """This rank's part of the whole canonical tensor."""
         return whole if self.dim is None else whole.narrow(self.dim, self.start, self.shape[self.dim])
 
+    def beyond(self, first: int) -> Shard:
+        """What of it lies in the whole tensor's rows from ``first`` on, as a shard of those; it may be empty."""
+        skipped = self.below(first)
+        if not first:
+            return self
+        rows = self.shape[0] - skipped
+        window, start = self.window, max(self.start, first) - first
+        return replace(
+            self,
+            window=lambda like: window(like).narrow(0, skipped, rows),
+            shape=(rows, *self.shape[1:]),
+            start=start,
+        )
+
+    def below(self, first: int) -> int:
+        """How many of its rows lie before the whole tensor's row ``first``."""
+        return min(max(first - self.start, 0), self.shape[0])
+
 
 def stage_of(name: str, spec: DecoderSpec, pipeline: int) -> int:
     """The pipeline stage that owns a canonical tensor."""
@@ -64,6 +82,18 @@ def stage_of(name: str, spec: DecoderSpec, pipeline: int) -> int:
 def shards(model: Any, spec: DecoderSpec, vocab_size: int, layout: Layout) -> list[Shard]:
     """All of this rank, in a fixed order; empty ones (padding only) are left out."""
     return [shard for shard in _all(model, spec, vocab_size, layout) if 0 not in shard.shape]
+
+
+def freeze(model: Any, spec: DecoderSpec, vocab_size: int, layout: Layout, trained: Collection[str]) -> None:
+    """Only parameters that hold part of a canonical tensor in ``trained`` ask for gradients.
+
+    By name and not by what this rank holds: the ranks of a stage go through the same backward pass, or wait for one
+    another for ever.
+    """
+    model.requires_grad_(False)
+    for shard in _all(model, spec, vocab_size, layout):
+        if shard.name in trained:
+            shard.parameter.requires_grad_(True)
 
 
 def _all(model: Any, spec: DecoderSpec, vocab_size: int, layout: Layout) -> Iterator[Shard]:

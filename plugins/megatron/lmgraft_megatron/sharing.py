@@ -95,21 +95,22 @@ def whole_tensors(
 
 def _of_stage(shape: torch.Size, held: tuple[Shard, torch.Tensor] | None, layout: Layout) -> torch.Tensor:
     """The whole tensor on every tensor-parallel rank of its stage; ranks without rows of it hold none."""
-    dim = torch.tensor([-1 if held is None or held[0].dim is None else held[0].dim], device=layout.device)
+    dim = None if held is None else held[0].dim
+    told = [(-1, 0) if held is None or dim is None else (dim, held[1].shape[dim])]
     if layout.tensor > 1:
-        distributed.all_reduce(dim, distributed.ReduceOp.MAX, group=layout.groups.tp)
-    split = int(dim.item())
+        told = told * layout.tensor
+        distributed.all_gather_object(told, told[0], group=layout.groups.tp)
+    split, width = (max(column) for column in zip(*told, strict=True))
     if split < 0:
         assert held is not None, "a tensor that is not split lies on every rank"
         return held[1].detach().to(layout.device, torch.float32).contiguous()
-    # Equal pieces for the collective: the last ones of a vocabulary may hold fewer rows, or none.
-    width = -(-shape[split] // layout.tensor)
+    # Equal pieces for the collective: some ranks hold fewer rows of a vocabulary, or none.
     piece = torch.zeros((*shape[:split], width, *shape[split + 1 :]), dtype=torch.float32, device=layout.device)
     if held is not None:
         piece.narrow(split, 0, held[1].shape[split]).copy_(held[1].detach())
     pieces = [torch.empty_like(piece) for _ in range(layout.tensor)]
     distributed.all_gather(pieces, piece, group=layout.groups.tp)
-    return torch.cat(pieces, split).narrow(split, 0, shape[split]).contiguous()
+    return torch.cat([one.narrow(split, 0, rows) for one, (_, rows) in zip(pieces, told, strict=True)], split)
 
 
 def with_answers(
