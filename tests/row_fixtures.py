@@ -19,8 +19,9 @@ from lmgraft.registry import build, registry
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.objective import Objective
 from lmgraft.seams.parallelism import EnginePlan
-from lmgraft.training import examples
-from lmgraft.training.examples import Encoding, Examples
+from lmgraft.training.examples import Examples
+from lmgraft.training.laying import Encoding
+from lmgraft.training.laying import encode as lay_out
 
 END = "<|endoftext|>"
 
@@ -90,7 +91,7 @@ def encoded(saved: SavedTokenizer, tmp_path: Path) -> Callable[..., Examples]:
             stage="rows",
             reference=reference(folder) if reference is not None else None,
         )
-        examples.encode(how, tmp_path / "train.arrow", _silent)
+        lay_out(how, tmp_path / "train.arrow", _silent)
         return Examples(tmp_path / "train.arrow", saved.pad_id)
 
     return encode

@@ -84,8 +84,8 @@ class ComponentConfig:
     stages upstream must provide. Words in use: ``columns:NAME`` for each column of documents (``text``, ``messages``,
     ``prompt``, ``chosen``, ``rejected``: sources provide; filters, objectives and evaluators need), ``decoder_spec``
     (an architecture whose ``spec()`` is not None), ``norm`` or ``no_norm`` (whether it normalises), ``reference`` (a
-    score stage), ``split:validation`` (a corpus stage that holds text out; evaluators that read it need it). A plugin
-    may bring words of its own.
+    score stage), ``packable`` (an objective whose rows may share a sequence), ``split:validation`` (a corpus stage that
+    holds text out; evaluators that read it need it). A plugin may bring words of its own.
     """
 
     part: str = ""

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lmgraft.artifacts import examples
 from lmgraft.errors import Fault, Problem, UserError
 
 __all__ = ["MANIFEST", "SplitCount", "TokenFile", "TokenWriter", "TokensInfo", "info", "token_dtype", "verify"]
@@ -274,7 +275,10 @@ def info(folder: Path) -> TokensInfo:
 
 
 def verify(folder: Path) -> list[str]:
-    """Reads all tokens and says what is wrong: counts, ids beyond the vocabulary, documents without an end."""
+    """Reads all tokens and says what is wrong: counts, ids beyond the vocabulary, documents without an end; of encoded
+    rows what their own module knows of."""
+    if examples.is_rows(folder):
+        return [f"{problem.fact}: {problem.cause}" for problem in examples.verify(folder)]
     try:
         held = info(folder)
         files = {split: TokenFile(folder / split) for split in held.splits}

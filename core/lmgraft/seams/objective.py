@@ -18,7 +18,11 @@ Rules
   reads a reference's log-probabilities.
 
 Where a stage trains on packed tokens, ``encode`` is not called: batches are windows of the token stream, each predicted
-token of weight 1, ``unit`` and ``role`` None. Where it trains on a corpus, each row of a batch is one :class:`Example`.
+token of weight 1, ``unit`` and ``role`` None. Where it trains on rows, each row of a batch is one :class:`Example`;
+with ``packing=best_fit`` several Examples stand in one row of a batch, told apart by ``segments`` alone, their weights
+kept, and ``unit`` and ``role`` are None. An objective that can be trained so has the word ``packable`` in ``provides()``
+of its config: its loss is a sum over tokens, in which it makes no difference which row a token is of. Others are
+refused before anything runs.
 
 What is told. Core knows no metric by its name; ``nll`` is one like any other.
 
@@ -28,7 +32,7 @@ What is told. Core knows no metric by its name; ``nll`` is one like any other.
 - Held-out *packed tokens*: ``val_loss`` is the mean negative log-probability of the targets, in nats, and
   ``val_bits_per_byte`` the same of text alone; the objective is not asked, so there is no ``val_NAME``.
 - Left out: a metric whose count is 0, a figure that is not finite, a name that the row has already (``step``,
-  ``tokens``, ``lr``, ``loss``, ``grad_norm``, ``tokens_per_second``).
+  ``tokens``, ``lr``, ``loss``, ``grad_norm``, ``tokens_per_second``, ``data_wait``).
 """
 
 from __future__ import annotations
@@ -44,7 +48,7 @@ from lmgraft.seams.tokenizer import TextTokenizer
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Batch", "Example", "Loss", "Objective", "ObjectiveOptions"]
+__all__ = ["Batch", "Example", "Loss", "Objective", "ObjectiveOptions", "ObjectiveSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,10 @@ class Batch:
     segments: torch.Tensor | None = None
     """(B, T) int64 document number, -1 on padding; None where each row is one document without padding."""
     unit: torch.Tensor | None = None
-    """(B,) int64: sequences with one number belong together; -1 on rows of padding. Numbers count within the batch."""
+    """(B,) int64: sequences with one number belong together; -1 on rows of padding. Numbers count within the batch.
+    None of packed text and of packed rows, where a row of the batch belongs to several."""
     role: torch.Tensor | None = None
-    """(B,) int64: see :class:`Example`."""
+    """(B,) int64: see :class:`Example`. None where ``unit`` is."""
     values: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """(B,) float32 numbers that came with the examples (a reference's log-probability)."""
 
@@ -141,4 +146,14 @@ class ObjectiveOptions(Protocol):
         """Sums over a microbatch that ``loss`` needs of the whole batch (KTO's KL): numbers or tensors, added up over
         microbatches and data ranks and given to every ``loss`` as ``shared``. Called without gradients; costs a second
         forward pass of every microbatch."""
+        ...
+
+
+class ObjectiveSettings(Protocol):
+    """What an objective's config may have beside :class:`lmgraft.component.ComponentConfig`. Optional."""
+
+    def encoding(self) -> Mapping[str, Any]:
+        """The settings that decide what ``encode`` makes of a document, by name. A tokens stage may encode rows once for
+        many stages, and each of those must have the same objective with the same of these; a loss's own settings
+        (DPO's ``beta``) may differ. Without this method all settings count."""
         ...

@@ -1,4 +1,5 @@
-"""The kind of stage ``score``: a model's summed log-probability of every sequence that an objective makes of a corpus.
+"""The kind of stage ``score``: a model's summed log-probability of every sequence that an objective makes of a corpus,
+or has made of it in a tokens stage.
 
 Each data rank of the layout scores every so many units and writes what it found to a file of its own; the parent puts
 them together in the order of the corpus. The files stand until the stage is whole, so a stage that was killed scores
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from lmgraft.artifacts import Artifact
 from lmgraft.devices import resolve_precision
+from lmgraft.errors import Problem, UserError
+from lmgraft.stages._rows import corpus_of, encoded_otherwise
 from lmgraft.stages.plugin import ScoreStage
 from lmgraft.training.events import Events, FileEvents, Follower, NoEvents
 
@@ -64,8 +67,11 @@ class ScoreRows:
 
         model, data = context.inputs["model"][0], context.inputs["data"][0]
         saved = tokenizer.load(model.path)
+        problems = [*encoded_otherwise(context, data), *_other_tokenizer(context, data, saved.fingerprint())]
+        if problems:
+            raise UserError(problems)
         counts = {split: self._split(context, split, saved) for split in corpus.splits(data.path)}
-        reference.ReferenceInfo(saved.fingerprint(), data.digest, counts).write(context.out)
+        reference.ReferenceInfo(saved.fingerprint(), corpus_of(data), counts).write(context.out)
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
         from lmgraft.artifacts import reference
@@ -79,7 +85,7 @@ class ScoreRows:
     def _split(self, context: StageContext, split: str, saved: Any) -> int:
         """Encodes and scores one split; gives its number of rows."""
         from lmgraft.loading import architecture_for
-        from lmgraft.training.examples import Encoding, encode
+        from lmgraft.training.laying import Encoding, encode
 
         model, data = context.inputs["model"][0].path, context.inputs["data"][0].path
         rows, found = context.work / f"{split}.arrow", context.work / split
@@ -105,6 +111,17 @@ class ScoreRows:
         ):
             context.part("parallelism").launch(partial(work, job))
         return _write(job, longest, context.out / f"{split}.parquet")
+
+
+def _other_tokenizer(context: StageContext, data: Artifact, fingerprint: str) -> Iterator[Problem]:
+    """Rows that were encoded before, by another tokenizer than the model's."""
+    from lmgraft.artifacts import examples
+
+    if examples.is_rows(data.path) and examples.info(data.path).fingerprint != fingerprint:
+        model = context.inputs["model"][0].stage
+        fact = f"stage {context.name}: model={model} and data={data.stage} have different vocabularies"
+        cause = "the rows were encoded by another tokenizer than the model's, and the same ids stand for other text"
+        yield Problem(fact, cause, f"{data.stage}.tokenizer={model}")
 
 
 def work(job: Scoring, make_engine: Callable[[EnginePlan], Engine]) -> None:

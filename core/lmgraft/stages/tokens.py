@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmgraft.artifacts import Artifact, corpus, tokens
+from lmgraft.artifacts import Artifact, corpus, examples, tokens
 from lmgraft.artifacts import tokenizer as tokenizers
 from lmgraft.errors import Problem, UserError
+from lmgraft.stages import _encode_rows
 from lmgraft.stages.plugin import TokensStage
 from lmgraft.stages.tokenizer import text_bytes
 
@@ -49,6 +50,9 @@ class Tokens:
         return {}
 
     def run(self, context: StageContext) -> None:
+        if self.config.objective is not None:
+            _encode_rows.encode_rows(context)
+            return
         folder = context.inputs["corpus"][0].path
         source = context.inputs["tokenizer"][0].path
         saved = tokenizers.load(source)
@@ -89,6 +93,9 @@ class Tokens:
         return tokens.SplitCount(writer.documents, writer.tokens, size, characters)
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
+        if examples.is_rows(artifact.path):
+            yield from _encode_rows.row_summary(artifact)
+            return
         held = tokens.info(artifact.path)
         for split, count in held.splits.items():
             yield f"{split} tokens", f"{count.tokens:,}"

@@ -1,6 +1,7 @@
 """The kind of stage ``train``: steps an objective; the artifact is a Hugging Face model folder.
 
-It reads packed tokens, or a corpus whose rows the objective encodes (``lmgraft.training.examples``).
+It reads packed tokens, or rows: of a corpus, which the objective encodes, or of a tokens stage that did so
+(``lmgraft.training.examples``).
 
 The work itself is a module-level function over plain data, so that a parallelism part can run it in place or in ranks
 of its own; what it has to say goes through files under ``work`` (``lmgraft.training.events``). Nothing heavy is
@@ -20,7 +21,8 @@ from lmgraft.devices import resolve_precision
 from lmgraft.errors import Problem, UserError
 from lmgraft.stages import _feed as feed
 from lmgraft.stages import _packed as packed
-from lmgraft.stages.training import Overlong, TrainStage
+from lmgraft.stages import _rows as rows
+from lmgraft.stages.training import TrainStage
 
 if TYPE_CHECKING:
     from lmgraft.component import StageConfig
@@ -92,7 +94,7 @@ class Train:
         job = self._job(context)
         self._check(context, job)
         if job.tokens is None:
-            self._encode(context, job)
+            rows.lay_out(context, job)
         else:
             packed.tell(context, job)
         parallelism = context.part("parallelism")
@@ -120,7 +122,7 @@ class Train:
         return resolve_precision(self.config.precision.value, context.device)
 
     def _job(self, context: StageContext) -> Job:
-        from lmgraft.artifacts import tokenizer
+        from lmgraft.artifacts import examples, tokenizer
 
         slots = [slot for slot in SLOTS if getattr(self.config, slot) is not None]
         models = context.inputs.get("model") or []
@@ -132,7 +134,7 @@ class Train:
             parts={slot: context.component(slot) for slot in slots},
             tokenizer=folder,
             vocab_size=tokenizer.load(folder).vocab_size,
-            tokens=data.path if data.kind == "tokens" else None,
+            tokens=data.path if data.kind == "tokens" and not examples.is_rows(data.path) else None,
             more_tokens={more.stage: more.path for more in context.inputs.get("more_data") or ()},
             frozen_rows=max((tokenizer.load(old.path).vocab_size for old in old_vocabulary), default=0),
             model=models[0].path if models else None,
@@ -169,37 +171,13 @@ class Train:
         fingerprint = tokenizer.load(job.tokenizer).fingerprint()
         if job.model is not None:
             problems += _other_vocabulary(context.name, job.vocab_size, fingerprint, job.model)
+        problems += rows.encoded_otherwise(context, context.inputs["data"][0])
         for artifact in context.inputs.get("reference") or ():
             problems += _other_reference(context, artifact, fingerprint)
         if job.tokens is None and not context.inputs.get("reference"):
             problems += _no_reference(context.name, job)
         if problems:
             raise UserError(problems)
-
-    def _encode(self, context: StageContext, job: Job) -> None:
-        """Every split of the corpus, once; ranks map what is written here."""
-        from lmgraft.artifacts import corpus, tokenizer
-        from lmgraft.training.examples import Encoding, encode
-
-        data = context.inputs["data"][0].path
-        references = context.inputs.get("reference") or []
-        for split in corpus.splits(data):
-            how = Encoding(
-                corpus=data,
-                split=split,
-                objective=job.part("objective"),
-                tokenizer=tokenizer.load(job.tokenizer),
-                seq_len=self.config.seq_len,
-                stage=context.name,
-                refuse_overlong=self.config.overlong is Overlong.refuse,
-                reference=references[0].path if references else None,
-            )
-            found = encode(how, job.rows(split), lambda title, total: context.progress(title, total, "rows"))
-            left = [f"{found.overlong} longer than seq_len={how.seq_len}"] if found.overlong else []
-            left += [f"{found.empty} without anything to learn"] if found.empty else []
-            out = f"; left out: {', '.join(left)}" if left else ""
-            context.note(f"{split}: {found.units:,} rows, {found.tokens:,} tokens{out}")
-            context.emit({"split": split, "rows": found.units, "overlong": found.overlong, "empty": found.empty})
 
 
 def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
@@ -276,7 +254,7 @@ def _other_reference(context: StageContext, artifact: Artifact, fingerprint: str
         cause = "its model has another tokenizer, so its log-probabilities are of other tokens"
         yield Problem(fact, cause, f"score with a model of the same tokenizer: {artifact.stage}.model=STAGE")
     data = context.inputs["data"][0]
-    if told.corpus != data.digest:
+    if told.corpus != rows.corpus_of(data):
         cause = f"it was computed on another corpus than {data.stage}"
         yield Problem(fact, cause, f"{artifact.stage}.data={data.stage}")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lmgraft.component import MISSING, StageConfig, execution, from_stage, slot
 from lmgraft.errors import Problem
 from lmgraft.seams.architecture import Role
-from lmgraft.stages import _blends, _shapes
+from lmgraft.stages import _blends, _row_data, _shapes
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
@@ -72,19 +72,19 @@ class TrainStage(StageConfig):
     tokenizer: str | None = from_stage("tokenizer", default=None, optional=True)
     """For a corpus: what encodes it; null takes the one that the stage in ``model`` carries."""
     reference: str | None = from_stage("reference", default=None, optional=True)
-    """For a corpus: the score stage that computed what the objective compares with."""
+    """For rows: the score stage that computed what the objective compares with."""
     model: str | None = from_stage("model", default=None, optional=True)
     """The stage whose model to start from; null starts from the initializer."""
     steps: int = MISSING
     """Optimizer steps."""
     batch: int = 16
-    """Sequences a step, over all devices; of a corpus: documents (a preference pair is one)."""
+    """Sequences a step, over all devices; of rows that are not packed: documents (a preference pair is one)."""
     seq_len: int = 256
-    """Tokens a sequence; of a corpus: the most that a row may have."""
+    """Tokens a sequence; of rows: the most that one may have."""
     overlong: Overlong = Overlong.drop
     """For rows: what happens to those above ``seq_len``."""
     packing: Packing = Packing.none
-    """For rows: how they are laid into sequences; ``batch`` then counts sequences."""
+    """For rows: how they are laid into sequences; with ``best_fit`` ``batch`` and ``micro_batch`` count sequences."""
     trainable: list[str] = field(default_factory=list)
     """Only weights of these roles are trained (``embedding``, ``head``, ...); empty trains all."""
     frozen_vocabulary: str | None = from_stage("tokenizer", "model", default=None, optional=True)
@@ -98,7 +98,8 @@ class TrainStage(StageConfig):
     skip_nonfinite: int = 10
     """Steps in a row with a gradient that is not finite that are skipped before the run stops."""
     micro_batch: int | None = execution(None)
-    """Sequences (of a corpus: documents) in one forward pass; null takes the whole share of a device."""
+    """Sequences (of rows that are not packed: documents) in one forward pass; null takes the whole share of a
+    device."""
     log_every: int = execution(1)
     """Steps between rows of metrics.jsonl."""
     validate_every: int = execution(0)
@@ -141,5 +142,8 @@ class TrainStage(StageConfig):
             )
             yield Problem(f"{stage}.data={self.data} cannot be trained on", cause, remedy)
         yield from _blends.unmixable(recipe, stage)
+        yield from _row_data.problems(recipe, stage)
+        yield from _row_data.unpackable(recipe, stage)
+        yield from _row_data.needs_reference(recipe, stage)
         yield from _shapes.mismatches(recipe, stage)
         yield from _shapes.too_long(recipe, stage)

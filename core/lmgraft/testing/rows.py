@@ -19,7 +19,8 @@ from lmgraft.seams.data_source import Document
 from lmgraft.seams.objective import Batch, Example, Loss, Objective
 from lmgraft.seams.tokenizer import TextTokenizer
 from lmgraft.testing.outcome import Nonconforming
-from lmgraft.training.examples import Encoding, Examples, encode
+from lmgraft.training.examples import Examples
+from lmgraft.training.laying import Encoding, encode
 from lmgraft.training.settings import repeatable
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,14 @@ class CausalLMConfig(ComponentConfig):
 
     def needs(self) -> frozenset[str]:
         return frozenset({"columns:text"})
+
+    def provides(self) -> frozenset[str]:
+        """A sum over tokens: rows may share a sequence."""
+        return frozenset({"packable"})
+
+    def encoding(self) -> Mapping[str, Any]:
+        """Nothing here changes what the rows become."""
+        return {}
 
     def check(self) -> Iterator[str]:
         if self.z_loss < 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -33,6 +33,10 @@ class DPOConfig(ComponentConfig):
 
     def needs(self) -> frozenset[str]:
         return frozenset({"columns:chosen", "columns:rejected", "reference"})
+
+    def encoding(self) -> Mapping[str, Any]:
+        """How a pair becomes tokens; the other settings are of the loss."""
+        return {"template": self.template}
 
     def check(self) -> Iterator[Problem | str]:
         if self.beta <= 0:

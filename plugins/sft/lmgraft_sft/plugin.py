@@ -22,6 +22,10 @@ class SFTConfig(ComponentConfig):
     def needs(self) -> frozenset[str]:
         return frozenset({"columns:messages"})
 
+    def provides(self) -> frozenset[str]:
+        """A sum over answer tokens: rows may share a sequence."""
+        return frozenset({"packable"})
+
     def check(self) -> Iterator[Problem | str]:
         if self.template is None or "{" in self.template:
             return

@@ -17,8 +17,9 @@ from lmgraft.artifacts.corpus import CorpusWriter, shard_name, to_batch
 from lmgraft.errors import UserError
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.objective import Example
-from lmgraft.training import examples
-from lmgraft.training.examples import Encoding, ExampleLoader, Examples
+from lmgraft.training import laying
+from lmgraft.training.examples import ExampleLoader, Examples
+from lmgraft.training.laying import Encoding
 from lmgraft.training.loader import NOTHING
 
 PAD = 99
@@ -73,15 +74,15 @@ def how(folder: Path, texts: list[str] = TEXTS, objective: Digits | None = None,
 
 @pytest.fixture
 def encoded(tmp_path: Path) -> Examples:
-    examples.encode(how(tmp_path), tmp_path / "train.arrow", silent)
+    laying.encode(how(tmp_path), tmp_path / "train.arrow", silent)
     return Examples(tmp_path / "train.arrow", PAD)
 
 
 def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
-    told = examples.encode(how(tmp_path), tmp_path / "train.arrow", silent)
+    told = laying.encode(how(tmp_path), tmp_path / "train.arrow", silent)
     assert (told.units, told.sequences, told.overlong, told.empty) == (6, 12, 1, 1)
     assert told.tokens == 2 * (1 + 2 + 3 + 4 + 1 + 3)
-    assert examples.encode(how(tmp_path), tmp_path / "train.arrow", silent) == told
+    assert laying.encode(how(tmp_path), tmp_path / "train.arrow", silent) == told
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -127,9 +128,9 @@ def test_an_epoch_reads_every_unit_once_and_the_next_one_in_another_order(encode
 
 
 def test_more_units_than_a_block_are_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examples, "BLOCK", 2)
+    monkeypatch.setattr(laying, "BLOCK", 2)
     texts = [f"{n:04d}" for n in range(7)]
-    examples.encode(how(tmp_path, texts), tmp_path / "train.arrow", silent)
+    laying.encode(how(tmp_path, texts), tmp_path / "train.arrow", silent)
     held = Examples(tmp_path / "train.arrow", PAD)
     assert len(held._blocks) == 4
     for unit, text in enumerate(texts):
@@ -148,20 +149,20 @@ def test_validation_takes_the_same_rows_spread_over_the_file(encoded: Examples) 
 def test_overlong_rows_are_refused_where_that_is_set(tmp_path: Path) -> None:
     said = r"sft: train holds rows that are longer than seq_len=5: 1\n(.|\n)*'d5' \(6 tokens\)"
     with pytest.raises(UserError, match=said):
-        examples.encode(how(tmp_path, refuse_overlong=True), tmp_path / "train.arrow", silent)
+        laying.encode(how(tmp_path, refuse_overlong=True), tmp_path / "train.arrow", silent)
     assert not (tmp_path / "train.arrow").exists()
 
 
 @pytest.mark.parametrize("texts", [["", ""], ["0123456789"]])
 def test_nothing_left_is_refused(tmp_path: Path, texts: list[str]) -> None:
     with pytest.raises(UserError, match="split train gives no example"):
-        examples.encode(how(tmp_path, texts), tmp_path / "train.arrow", silent)
+        laying.encode(how(tmp_path, texts), tmp_path / "train.arrow", silent)
 
 
 @pytest.mark.parametrize(("bad", "shown"), [(3, 3), (4, 4), (5, 4), (50, 4)])
 def test_refused_rows_are_shown_and_counted(tmp_path: Path, bad: int, shown: int) -> None:
     with pytest.raises(UserError) as caught:
-        examples.encode(how(tmp_path, ["12", *["abc"] * bad]), tmp_path / "train.arrow", silent)
+        laying.encode(how(tmp_path, ["12", *["abc"] * bad]), tmp_path / "train.arrow", silent)
     said = str(caught.value)
     assert said.count("is no number") == shown
     assert (f"{bad} rows of train are refused" in said) == (bad > 4)
@@ -194,7 +195,7 @@ ROWS: list[tuple[str, int, list[int], float | None]] = [
 
 def joined(tmp_path: Path, rows: list[tuple[str, int, list[int], float | None]]) -> Examples:
     plan = how(tmp_path, ["12", "34", "56"], Digits("reference"), reference=scored(tmp_path / "reference", rows))
-    examples.encode(plan, tmp_path / "train.arrow", silent)
+    laying.encode(plan, tmp_path / "train.arrow", silent)
     return Examples(tmp_path / "train.arrow", PAD)
 
 

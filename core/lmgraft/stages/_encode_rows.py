@@ -1,0 +1,211 @@
+"""The tokens stage's work where it has an objective: the rows of a corpus, encoded once, as Parquet with their masks.
+
+A shard is sealed by a note beside it that says how far the corpus has been read and what was counted, so a stage that
+was killed goes on after the last sealed one and writes the same bytes. Memory is that of one row group.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmgraft.artifacts import Artifact, corpus, examples
+from lmgraft.artifacts import tokenizer as tokenizers
+from lmgraft.artifacts.examples import EncodedBy, Row, RowCount, RowsInfo, ShardWriter
+from lmgraft.component import Component, ComponentConfig
+from lmgraft.errors import SHOWN, Fault, Problem, UserError
+from lmgraft.registry import package_hash
+from lmgraft.rows.refused import Refused
+from lmgraft.seams.data_source import Document
+from lmgraft.seams.objective import Objective
+from lmgraft.seams.tokenizer import TextTokenizer
+from lmgraft.stages._row_data import encoding_of
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lmgraft.seams.stage import Progress, StageContext
+
+__all__ = ["encode_rows", "encoded_by", "row_summary"]
+
+#: Tokens of a shard: 128 MiB of ids and masks before they are compressed.
+SHARD_TOKENS = 16 << 20
+
+
+def encoded_by(component: Component[Any], config: ComponentConfig) -> EncodedBy:
+    """What tells this objective's rows from another's."""
+    package = component.target.partition(":")[0].partition(".")[0]
+    return EncodedBy(config.part, package_hash(package), component.revision, encoding_of(config))
+
+
+def encode_rows(context: StageContext) -> None:
+    """Writes the artifact of :mod:`lmgraft.artifacts.examples` into ``context.out``.
+
+    :raises UserError: rows that the objective refuses, all of them counted; a split that gives no example.
+    """
+    data, source = context.inputs["corpus"][0], context.inputs["tokenizer"][0].path
+    saved, objective = tokenizers.load(source), context.part("objective")
+    # A reference's log-probabilities belong to the stage that trains: many references may be tried on the same rows.
+    names = sorted(getattr(objective, "values", frozenset)() - {"reference"})
+    told = RowsInfo(
+        vocab_size=saved.vocab_size,
+        fingerprint=saved.fingerprint(),
+        end_id=saved.end_id,
+        pad_id=saved.pad_id,
+        corpus=data.digest,
+        objective=encoded_by(*context.component("objective")),
+        values=names,
+        splits={
+            split: _Split(context, objective, saved, names, data.path, split).run()
+            for split in corpus.splits(data.path)
+        },
+    )
+    tokenizers.copy(source, context.out)
+    told.write(context.out)
+
+
+def row_summary(artifact: Artifact) -> Iterator[tuple[str, str]]:
+    """(name, value) pairs for the table at the end of a run."""
+    for split, count in examples.info(artifact.path).splits.items():
+        yield f"{split} rows", f"{count.units:,}"
+        yield f"{split} tokens", f"{count.tokens:,}, {count.learnt / max(count.tokens, 1):.0%} of them learnt"
+        yield f"{split} longest", f"{count.longest:,} tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    context: StageContext
+    objective: Objective
+    tokenizer: TextTokenizer
+    names: list[str]
+    """Of the values that the loss reads."""
+    corpus: Path
+    split: str
+
+    def run(self) -> RowCount:
+        """Every shard that is not sealed yet, and all of them under their final names; gives the counts."""
+        index, count = self._resume()
+        refused = Refused()
+        total = corpus.count(self.corpus, self.split)
+        documents = islice(corpus.documents(self.corpus, self.split), count.documents, None)
+        with self.context.progress(f"encoding {self.split} rows", total, "rows") as bar:
+            bar.advance(count.documents)
+            while count.documents < total:
+                count = self._shard(index, count, documents, refused, bar, total)
+                index += 1
+        problems = list(refused.problems(self.context.name, self.split))
+        if not problems and not count.units:
+            cause = f"documents: {count.documents:,}; with nothing to learn: {count.empty:,}"
+            fact = f"stage {self.context.name}: split {self.split} gives no example"
+            problems.append(Problem(fact, cause, "give the corpus rows"))
+        if problems:
+            raise UserError(problems[:SHOWN])
+        for number in range(index):
+            _publish(self._path(number), self.context.out / examples.shard_name(self.split, number, index))
+        return count
+
+    def _resume(self) -> tuple[int, RowCount]:
+        """Sealed shards, and what was counted up to there."""
+        index, count = 0, RowCount()
+        while self._note(index).is_file() and self._path(index).is_file():
+            count, index = RowCount(**json.loads(self._note(index).read_text(encoding="utf-8"))), index + 1
+        return index, count
+
+    def _shard(
+        self, index: int, before: RowCount, documents: Iterator[Document], refused: Refused, bar: Progress, total: int
+    ) -> RowCount:
+        """One shard more; gives the counts after it."""
+        self._path(index).parent.mkdir(exist_ok=True)
+        tally, writer = _Tally(before), ShardWriter(self._path(index))
+        try:
+            for document in documents:
+                self.context.alive()
+                self._add(document, tally, writer, refused)
+                bar.advance()
+                if writer.tokens >= SHARD_TOKENS and tally.documents < total:
+                    break
+        except BaseException:
+            writer.discard()
+            raise
+        count = tally.count()
+        if refused.count:
+            writer.discard()  # nothing will come of it; what is left is read to count how many rows are refused
+            return count
+        writer.close()
+        self._seal(index, count)
+        return count
+
+    def _add(self, document: Document, tally: _Tally, writer: ShardWriter, refused: Refused) -> None:
+        tally.documents += 1
+        try:
+            found = self.objective.encode(document, self.tokenizer)
+        except UserError as error:
+            refused.add(error)
+            return
+        tally.empty += not found
+        for example in found:
+            lacking = [name for name in self.names if name not in example.values]
+            if lacking:
+                raise Fault(f"the objective reads {', '.join(lacking)} and its encode() does not give them")
+            row = Row(
+                document.id,
+                tally.units,
+                example.role,
+                np.asarray(example.tokens, np.int32),
+                np.asarray(example.weights, np.float32),
+                [example.values[name] for name in self.names],
+            )
+            writer.add(row)
+            tally.add(row)
+        tally.units += bool(found)
+
+    def _seal(self, index: int, count: RowCount) -> None:
+        note = self._note(index)
+        partial = note.with_name(f".{note.name}.partial")
+        partial.write_text(json.dumps(asdict(count)), encoding="utf-8")
+        partial.replace(note)
+
+    def _path(self, index: int) -> Path:
+        return self.context.work / "rows" / f"{self.split}-{index:05d}.parquet"
+
+    def _note(self, index: int) -> Path:
+        return self._path(index).with_suffix(".json")
+
+
+class _Tally:
+    """A :class:`RowCount` that grows."""
+
+    def __init__(self, before: RowCount) -> None:
+        self.documents, self.units, self.empty = before.documents, before.units, before.empty
+        self.sequences, self.tokens, self.learnt = before.sequences, before.tokens, before.learnt
+        self.longest, self.lengths = before.longest, dict(before.lengths)
+
+    def add(self, row: Row) -> None:
+        length = len(row.tokens) - 1
+        edge = str(examples.bucket(length))
+        self.sequences += 1
+        self.tokens += length
+        self.learnt += int(np.count_nonzero(row.weights[1:]))
+        self.longest = max(self.longest, length)
+        self.lengths[edge] = self.lengths.get(edge, 0) + 1
+
+    def count(self) -> RowCount:
+        lengths = {edge: self.lengths[edge] for edge in sorted(self.lengths, key=int)}
+        return RowCount(**{**vars(self), "lengths": lengths})
+
+
+def _publish(path: Path, out: Path) -> None:
+    """Links where the file system can, since a copy doubles the writing; ``work`` keeps its own name of the file, for
+    a stage that is killed before the artifact is whole."""
+    try:
+        os.link(path, out)
+    except OSError:
+        shutil.copyfile(path, out)
