@@ -13,6 +13,9 @@ import pytest
 import torch
 import transformers
 from lmgraft.artifacts import checkpoint
+from lmgraft.testing._wider import rows_kept, wider_tokenizer
+from lmgraft.testing.inputs import byte_tokenizer
+from lmgraft.testing.models import write_llama
 from safetensors.torch import load_file
 from third_party import Distribution, component, module
 from warm_cli import WarmCli, wait_for
@@ -103,6 +106,46 @@ def test_help_of_a_method_lists_its_settings_with_an_example(cli: WarmCli, tmp_p
     assert "[default: off]" in said
     assert "lmgraft merge dus MODEL OUT --drop 8" in said
     assert "dus Depth up-scaling" in " ".join(cli(["merge", "--help"], tmp_path).check().out.split())
+
+
+def test_another_vocabulary(cli: WarmCli, tmp_path: Path) -> None:
+    write_llama(tmp_path / "in", layers=2)
+    wider_tokenizer(tmp_path / "wider")
+    args = ["merge", "vocabulary_rows", "in", "out", "--tokenizer", "wider", "--rows", "subpieces"]
+    done = cli(args, tmp_path).check()
+    assert rows_kept(tmp_path / "in", tmp_path / "wider", tmp_path / "out") == ""
+    assert transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.vocab_size == 263
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "wider" / name).read_bytes()
+    assert "vocabulary  263 (258 before)" in done.out
+    said = " ".join(cli(["merge", "vocabulary_rows", "--help"], tmp_path).check().out.split())
+    assert "--tokenizer FOLDER The vocabulary of the result" in said
+    assert "lmgraft merge vocabulary_rows MODEL OUT --tokenizer FOLDER" in said
+    assert "--tokenizer" not in cli(["merge", "dus", "--help"], tmp_path).check().out
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], ["vocabulary_rows is given no tokenizer", "lmgraft merge vocabulary_rows MODEL OUT --tokenizer FOLDER"]),
+        (["--tokenizer", "nowhere"], ["--tokenizer nowhere holds no tokenizer", "there is no such folder"]),
+        (["--tokenizer", "."], ["holds no tokenizer.json and no tokenizer_config.json"]),
+        (["--tokenizer", "wider/tokenizer.json"], ["wider/tokenizer.json is a file", "try: wider"]),
+        (["--tokenizer", "bare"], ["bare lacks 5 of wide's tokens: 'th', 'the'", "try: extend", "--drop-old"]),
+    ],
+)
+def test_vocabularies_that_do_not_fit_are_three_lines(
+    cli: WarmCli, tmp_path: Path, args: list[str], says: list[str]
+) -> None:
+    write_llama(tmp_path / "in", layers=2)
+    wider_tokenizer(tmp_path / "wider")
+    byte_tokenizer(tmp_path / "bare")
+    cli(["merge", "vocabulary_rows", "in", "wide", "--tokenizer", "wider"], tmp_path).check()
+    problem = cli(["merge", "vocabulary_rows", "wide", "out", *args], tmp_path).problem()
+    assert len(problem.splitlines()) == 3, problem
+    for text in says:
+        assert text in problem
+    assert not (tmp_path / "out").exists()
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

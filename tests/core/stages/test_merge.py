@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ import torch
 from lmgraft.artifacts import Artifact, checkpoint
 from lmgraft.errors import Stopped, UserError
 from lmgraft.registry import build, registry
-from lmgraft.seams.merge import Merge
+from lmgraft.seams.merge import Merge, VocabularyMerge
 from lmgraft.seams.stage import Stage
 from lmgraft.stages.merge import MergeModels, depth, merge
 from lmgraft.stages.plugin import MergeStage
+from lmgraft.testing._wider import rows_kept, wider_tokenizer
+from lmgraft.testing.models import write_llama
 
 
 def model(folder: Path, layers: int = 6, tokenizer: str = '{"model": {}}') -> Path:
@@ -32,9 +35,11 @@ class Context:
 
     name = "upscale"
 
-    def __init__(self, out: Path, *models: Path) -> None:
+    def __init__(self, out: Path, *models: Path, tokenizer: Path | None = None) -> None:
         self.out = out
         self.inputs = {"models": [Artifact("model", path, "", path.name) for path in models]}
+        if tokenizer is not None:
+            self.inputs["tokenizer"] = [Artifact("tokenizer", tokenizer, "", "extended")]
         self.done = self.whole = 0.0
         self.stopped = False
 
@@ -90,6 +95,67 @@ def test_models_of_other_vocabularies_are_refused_before_anything_is_written(tmp
     with pytest.raises(UserError, match=f"{one} and {two} cannot be merged"):
         merge(Context(tmp_path).part("merge"), [one, two], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+class Vocabularies(Context):
+    def part(self, path: str) -> Any:
+        component = registry().get(path, "vocabulary_rows").component
+        return build(component, component.config())
+
+
+def test_another_vocabulary_with_its_tokenizer(tmp_path: Path) -> None:
+    write_llama(tmp_path / "in", layers=2)
+    wider_tokenizer(tmp_path / "wider")
+    (tmp_path / "wider" / "measure.json").write_text("{}")
+    context: Any = Vocabularies(tmp_path / "out", tmp_path / "in", tokenizer=tmp_path / "wider")
+    assert isinstance(context.part("merge"), VocabularyMerge)
+    stage = MergeModels(MergeStage(tokenizer="extended"))
+    stage.identity(context)
+    stage.run(context)
+    assert rows_kept(tmp_path / "in", tmp_path / "wider", tmp_path / "out") == ""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "wider" / name).read_bytes()
+    assert not (tmp_path / "out" / "measure.json").exists()
+    assert context.done == context.whole > 0
+    told = dict(stage.summary(Artifact("model", tmp_path / "out", "", "widened")))
+    assert told["vocabulary (258 before)"] == "263"
+
+
+def test_a_part_without_vocabularies_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    wider_tokenizer(tmp_path / "wider")
+    context: Any = Context(tmp_path / "out", model(tmp_path / "in"), tokenizer=tmp_path / "wider")
+    with pytest.raises(
+        UserError, match=r"cannot make a model for the tokenizer .*wider\n.*DUS has no merge_vocabulary"
+    ):
+        MergeModels(MergeStage(tokenizer="extended")).run(context)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_that_writes_another_number_of_tokens_is_found_out(tmp_path: Path) -> None:
+    class Lying:
+        def merge(self, models: Any, out: Path, progress: Any = None) -> None:
+            raise AssertionError("a tokenizer is given")
+
+        def merge_vocabulary(self, models: Any, tokenizer: Path, out: Path, progress: Any = None) -> None:
+            write_llama(out, layers=1)
+
+    wider_tokenizer(tmp_path / "wider")
+    with pytest.raises(UserError, match=r"made a model of 258 tokens\n.*wider has 263"):
+        merge(Lying(), [model(tmp_path / "in")], tmp_path / "out", tokenizer=tmp_path / "wider")
+
+
+def test_a_recipe_that_names_a_tokenizer_for_another_part_is_refused_before_any_work() -> None:
+    def problems(name: str) -> list[Any]:
+        component = registry().get("merge", name).component
+        part = SimpleNamespace(seam="merge", config=component.config(), installed=SimpleNamespace(component=component))
+        node = SimpleNamespace(parts=[part])
+        recipe: Any = SimpleNamespace(stage=lambda stage: node)
+        return list(MergeStage(tokenizer="extended").check_recipe(recipe, "widened"))
+
+    assert problems("vocabulary_rows") == []
+    (problem,) = problems("dus")
+    assert problem.fact == "widened.tokenizer=extended means nothing to dus"
+    assert "widened.tokenizer=null" in problem.remedy
 
 
 def test_the_depth_that_a_config_tells(tmp_path: Path) -> None:

@@ -62,10 +62,10 @@ WRONG = [
 
 
 @contextmanager
-def suite(site, source: str, **attributes: object) -> Iterator[MergeSuite]:
+def suite(site, source: str, light: str = "", **attributes: object) -> Iterator[MergeSuite]:
     files = {
         "wrong_merge/__init__.py": "",
-        "wrong_merge/plugin.py": module("merge", component("wrong_merge", "wrong_merge.part:Average")),
+        "wrong_merge/plugin.py": light or module("merge", component("wrong_merge", "wrong_merge.part:Average")),
         "wrong_merge/part.py": source,
     }
     site.install(Distribution("wrong-merge", files, {"merge": {"wrong_merge": "wrong_merge.plugin"}}))
@@ -91,6 +91,77 @@ def test_what_holds_all_of_a_model_fails_by_its_memory_alone(site):
             one.teardown_method()
             one.setup_method()
             getattr(one, check)()
+
+
+WIDER = """\
+import json
+
+import torch
+
+from lmgraft.artifacts import checkpoint, tokenizer as saved
+from lmgraft.errors import Problem, UserError
+
+
+class Wider:
+    def __init__(self, config):
+        pass
+
+    def merge(self, models, out, progress=lambda done, total: None):
+        raise UserError(Problem("no tokenizer", "none", "one"))
+
+    def merge_vocabulary(self, models, tokenizer, out, progress=lambda done, total: None):
+        config, before = checkpoint.read_config(models[0]), checkpoint.tensors(models[0])
+        loaded = saved.load(tokenizer)
+        old, new = (json.loads((folder / "tokenizer.json").read_text()) for folder in (models[0], tokenizer))
+        ids = {**old["model"]["vocab"], **{token["content"]: token["id"] for token in old["added_tokens"]}}
+        state = {}
+        for name, tensor in before.items():
+            state[name] = tensor
+            if tensor.dim() == 2 and tensor.shape[0] == config["vocab_size"]:
+                state[name] = torch.zeros(loaded.vocab_size, tensor.shape[1])
+                for piece, index in new["model"]["vocab"].items():
+                    if piece in ids:
+                        state[name][index] = tensor[ids[piece]]
+        total = sum(tensor.nbytes for tensor in state.values())
+        done = 0
+        for tensor in state.values():
+            done += tensor.nbytes
+            progress(done, total)
+        told = {"vocab_size": loaded.vocab_size, "eos_token_id": loaded.end_id, "pad_token_id": loaded.pad_id}
+        checkpoint.write(out, state, {**config, **told})
+"""
+WIDER_CONFIG = """
+    from typing import ClassVar
+
+    @dataclass
+    class WiderConfig(ComponentConfig):
+        takes_tokenizer: ClassVar[bool] = True
+"""
+OLD = "test_old_tokens_keep_their_rows"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "word"),
+    [
+        ("", "", ""),
+        ("= tensor[ids[piece]]", "= tensor[min(index, 257)]", "the row of '[ab]', number 6[56] now"),
+        ('"vocab_size": loaded.vocab_size', '"vocab_size": 258', "tells of 258 tokens, and the tokenizer has 263"),
+        ('"eos_token_id": loaded.end_id', '"eos_token_id": 3', "has eos_token_id 3, and the tokenizer's is 256"),
+        ("tensor.dim() == 2 and", "name.startswith('lm') and", "model.embed_tokens.weight has 258 rows"),
+        ("ClassVar[bool] = True", "ClassVar[bool] = False", "do not say that it takes a tokenizer"),
+    ],
+)
+def test_a_wrong_vocabulary_is_seen(site, right, wrong, word):
+    assert right in WIDER + WIDER_CONFIG
+    source, config = (text.replace(right, wrong) if right else text for text in (WIDER, WIDER_CONFIG))
+    light = module("merge", component("wrong_merge", "wrong_merge.part:Wider", "WiderConfig"), before=config)
+    with suite(site, source, light=light) as one:
+        if word:
+            with pytest.raises(Nonconforming, match=word):
+                getattr(one, OLD)()
+        else:
+            for check in (OLD, FOLDER, TRUTH, "test_inputs_are_untouched", REFUSAL):
+                getattr(one, check)()
 
 
 def test_a_merge_of_two_is_told_how_the_suite_gives_two(site):
