@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lmgraft.errors import Problem, UserError
+from lmgraft.errors import Fault, Problem, UserError
 
 __all__ = [
     "MANIFEST",
@@ -74,6 +74,11 @@ class Row:
     tokens: NDArray[np.int32]
     weights: NDArray[np.float32]
     values: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        """:raises Fault: as many weights as tokens are wanted: columns are cut at the same places."""
+        if len(self.tokens) != len(self.weights):
+            raise Fault(f"row {self.document!r} has {len(self.tokens)} tokens and {len(self.weights)} weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +295,8 @@ def _unsound(held: RowsInfo, told: RowCount, found: Iterator[Row]) -> Iterator[s
         unit = row.unit
         counted["sequences"] += 1
         counted["tokens"] += len(row.tokens) - 1
-        if len(row.tokens) != len(row.weights) or len(row.values) != len(held.values):
-            yield f"{row.document!r} has {len(row.tokens)} tokens, {len(row.weights)} weights, {len(row.values)} values"
+        if len(row.values) != len(held.values):
+            yield f"{row.document!r} has {len(row.values)} values; {MANIFEST} names {len(held.values)}"
             return
         if not 0 <= int(row.tokens.min()) <= int(row.tokens.max()) < held.vocab_size:
             yield f"{row.document!r} has an id that is not in the vocabulary of {held.vocab_size:,}"
