@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from lmgraft.artifacts._own_tokenizer import is_readable, load_by_part
-from lmgraft.artifacts._pieces import is_cuttable, pieces
+from lmgraft.artifacts._pieces import LONGEST_WHOLE, PIECE, Cutter, cutter, pieces
 from lmgraft.artifacts._token_bytes import piece_measure
 from lmgraft.artifacts._tokenizer_files import CONFIG, FILE, PART, content, names, save
 from lmgraft.artifacts._tokenizer_files import read_json as _json
@@ -37,6 +37,7 @@ from lmgraft.seams.tokenizer import TextTokenizer
 __all__ = [
     "CONFIG",
     "FILE",
+    "PIECE",
     "SavedTokenizer",
     "copy",
     "encode_arrays",
@@ -91,7 +92,7 @@ class SavedTokenizer:
         self._end_id = end_id
         self._pad_id = pad_id
         self._chat_template = chat_template
-        self._cuttable = is_cuttable(content)
+        self._cutter = cutter(content)
         self._vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
     @property
@@ -114,14 +115,30 @@ class SavedTokenizer:
         """The Jinja source in ``tokenizer_config.json``, which models tuned on chats carry."""
         return self._chat_template
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """``tokenizer.json``, read. Not to be changed."""
+        return self._content
+
+    @property
+    def cutter(self) -> Cutter | None:
+        """How long text is cut without changing an id; None where no such place is known."""
+        return self._cutter
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, no special tokens added and none recognised in the text."""
         return [ids.tolist() for ids in self.encode_arrays(texts)]
 
     def encode_arrays(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """:meth:`encode_batch` in a seventh of the memory: int32 arrays."""
-        parts = [list(pieces(text)) if self._cuttable else [text] for text in texts]
+        """:meth:`encode_batch` in a seventh of the memory: int32 arrays.
+
+        Text of any length, where it has places to cut (:mod:`lmgraft.artifacts._pieces`); 2**24 characters without one
+        are a :class:`~lmgraft.errors.UserError`, since memory and time would have no bound.
+        """
+        parts = [list(self._cutter.pieces(text)) if self._cutter else [text] for text in texts]
         flat = [part for document in parts for part in document]
+        if (longest := max(map(len, flat), default=0)) > LONGEST_WHOLE:
+            raise UserError(_too_long(longest))
         encoded = self._tokenizer.encode_batch_fast(flat, add_special_tokens=False)
         arrays = iter([np.array(encoding.ids, dtype=np.int32) for encoding in encoded])
         documents = [[next(arrays) for _ in document] for document in parts]
@@ -197,6 +214,12 @@ def _special(tokenizer: Tokenizer, config: dict[str, Any], key: str, folder: Pat
     if index is None:
         raise UserError(_no_special(folder, config, key))
     return int(index)
+
+
+def _too_long(longest: int) -> Problem:
+    fact = f"a text has {longest:,} characters without a place at which it may be cut"
+    cause = f"the tokenizer takes memory and time for all of it at once; {LONGEST_WHOLE:,} are the most"
+    return Problem(fact, cause, "leave such text out; the filter c4 drops lines with a word over max_word_length")
 
 
 def _no_special(folder: Path, config: dict[str, Any], key: str) -> Problem:

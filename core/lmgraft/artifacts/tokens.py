@@ -14,26 +14,21 @@ Both sides work in bounded memory: the writer spools the lengths, the reader map
 from __future__ import annotations
 
 import json
-import os
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmgraft.artifacts import examples
-from lmgraft.errors import Fault, Problem, UserError
+from lmgraft.artifacts._token_writer import BLOCK, CODES, HEADER, MAGIC, VERSION, TokenWriter, named
+from lmgraft.errors import Problem, UserError
 
 __all__ = ["MANIFEST", "SplitCount", "TokenFile", "TokenWriter", "TokensInfo", "info", "token_dtype", "verify"]
 
 MANIFEST = "tokens.json"
-MAGIC = b"MMIDIDX\x00\x00"
-VERSION = 1
-HEADER = struct.Struct("<9sQBQQ")
-CODES: dict[int, np.dtype[Any]] = {4: np.dtype("<i4"), 8: np.dtype("<u2")}
 READABLE: dict[int, np.dtype[Any]] = {
     **CODES,
     1: np.dtype("u1"),
@@ -45,93 +40,10 @@ READABLE: dict[int, np.dtype[Any]] = {
 #: Megatron's own bound for uint16 (``DType.optimal_dtype``).
 UINT16_BELOW = 65_500
 
-#: Entries of an index that are in memory at a time.
-BLOCK = 1 << 20
-
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
     """uint16 below 65,500 ids, else int32."""
     return CODES[8] if vocab_size < UINT16_BELOW else CODES[4]
-
-
-class TokenWriter:
-    """Writes ``prefix.bin`` and ``prefix.idx``, a document at a time; the files appear under these names when whole.
-
-    A context manager: leaving the block finishes the files, leaving it through an error removes what was begun.
-    """
-
-    def __init__(self, prefix: Path, dtype: np.dtype[Any], end_id: int) -> None:
-        self.prefix = prefix
-        self.dtype = dtype
-        self.documents = 0
-        self.tokens = 0
-        self._end = np.array([end_id], dtype=dtype)
-        self._bin = _named(prefix, ".bin.tmp")
-        self._lengths = _named(prefix, ".lengths.tmp")
-        self._index = _named(prefix, ".idx.tmp")
-        self._data: BinaryIO = self._bin.open("wb", buffering=1 << 20)
-        self._spool: BinaryIO = self._lengths.open("wb", buffering=1 << 20)
-
-    def add(self, ids: NDArray[np.int32] | Sequence[int]) -> None:
-        """One document, without its end token; an empty one counts too."""
-        array = np.asarray(ids)
-        if array.size and not 0 <= int(array.min()) <= int(array.max()) <= np.iinfo(self.dtype).max:
-            raise Fault(f"{self.prefix}: a token id does not fit {self.dtype.name}")
-        self._data.write(array.astype(self.dtype).tobytes())
-        self._data.write(self._end.tobytes())
-        self._spool.write(struct.pack("<i", array.size + 1))
-        self.documents += 1
-        self.tokens += array.size + 1
-
-    def __enter__(self) -> TokenWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            self._data.close()
-            self._spool.close()
-            for path in (self._bin, self._lengths, self._index):
-                path.unlink(missing_ok=True)
-
-    def _finish(self) -> None:
-        self._spool.close()
-        with self._index.open("wb", buffering=1 << 20) as index:
-            self._write_index(index)
-            _sync(index)
-        _sync(self._data)
-        self._data.close()
-        os.replace(self._bin, _named(self.prefix, ".bin"))
-        os.replace(self._index, _named(self.prefix, ".idx"))
-
-    def _write_index(self, index: BinaryIO) -> None:
-        code = next(code for code, dtype in CODES.items() if dtype == self.dtype)
-        index.write(HEADER.pack(MAGIC, VERSION, code, self.documents, self.documents + 1))
-        for lengths in self._spooled():
-            index.write(lengths.tobytes())
-        start = 0
-        for lengths in self._spooled():
-            ends = start + np.cumsum(lengths, dtype=np.int64)
-            index.write(((ends - lengths) * self.dtype.itemsize).astype("<i8").tobytes())
-            start = int(ends[-1])
-        for first in range(0, self.documents + 1, BLOCK):
-            index.write(np.arange(first, min(first + BLOCK, self.documents + 1), dtype="<i8").tobytes())
-
-    def _spooled(self) -> Iterator[NDArray[np.int32]]:
-        with self._lengths.open("rb") as file:
-            while data := file.read(BLOCK * 4):
-                yield np.frombuffer(data, dtype="<i4")
-
-
-def _named(prefix: Path, suffix: str) -> Path:
-    return prefix.with_name(prefix.name + suffix)
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 class TokenFile:
@@ -143,7 +55,7 @@ class TokenFile:
 
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
-        index, data = _named(prefix, ".idx"), _named(prefix, ".bin")
+        index, data = named(prefix, ".idx"), named(prefix, ".bin")
         for path in (index, data):
             if not path.is_file():
                 remedy = "run the stage that makes it again, or name the folder that holds it"

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from lmgraft.artifacts import Artifact, corpus, examples, tokens
 from lmgraft.artifacts import tokenizer as tokenizers
+from lmgraft.artifacts.tokenizer import SavedTokenizer
+from lmgraft.encoding.checking import Differs
+from lmgraft.encoding.choosing import choose, reason, reference_of, refusal
+from lmgraft.encoding.engines import Engine, Reference, Unusable
+from lmgraft.encoding.pipeline import encode_split
 from lmgraft.errors import Problem, UserError
 from lmgraft.stages import _encode_rows
+from lmgraft.stages.encoders import Encoder
 from lmgraft.stages.plugin import TokensStage
 from lmgraft.stages.tokenizer import text_bytes
 
@@ -27,17 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Tokens"]
 
-#: Characters encoded at a time by a thread; a document is never cut, so a longer one makes a batch of its own.
-BATCH = 1 << 20
-
-Encode = Callable[[list[str]], list[NDArray[np.int32]]]
-
 
 class Tokens:
     """Encodes each split in corpus order, one sequence a document, closed by the end token.
 
-    The bytes that come out do not depend on ``workers``: batches are cut by size and written in order. Memory is
-    bounded by two batches a worker.
+    The bytes that come out depend neither on the library that encodes nor on ``workers``. Unfinished files lie in
+    ``context.work``: a stage that was killed goes on there (:class:`lmgraft.artifacts.tokens.TokenWriter`).
     """
 
     artifact = "tokens"
@@ -53,44 +47,59 @@ class Tokens:
         if self.config.objective is not None:
             _encode_rows.encode_rows(context)
             return
-        folder = context.inputs["corpus"][0].path
         source = context.inputs["tokenizer"][0].path
         saved = tokenizers.load(source)
+        splits = self._splits(context)
+        reference = reference_of(saved, source)
+        engine = choose(context, self.config.encoder, saved, reference, splits)
+        try:
+            counts = self._encode(context, saved, engine, reference, splits)
+        except (Differs, Unusable) as error:
+            if self.config.encoder is Encoder.gigatoken:
+                raise UserError(refusal(context, error)) from error
+            cause = reason(context.inputs["corpus"][0].path, error)
+            context.note(f"{context.name}: starting over with tokenizers; gigatoken: {cause}")
+            counts = self._encode(context, saved, reference, reference, splits)
         tokenizers.copy(source, context.out)
-        dtype = tokens.token_dtype(saved.vocab_size)
-        names = corpus.splits(folder)
-        splits = {split: self._encode(context, saved, folder, split, dtype) for split in names}
-        if "train" not in splits or not splits["train"].documents:
-            fact = f"stage {context.name}: the corpus {self.config.corpus} holds no training text"
-            raise UserError(Problem(fact, "there is nothing to encode", "give the corpus a source with text"))
         tokens.TokensInfo(
             vocab_size=saved.vocab_size,
-            dtype=dtype.name,
+            dtype=tokens.token_dtype(saved.vocab_size).name,
             fingerprint=saved.fingerprint(),
             end_id=saved.end_id,
             pad_id=saved.pad_id,
-            splits=splits,
+            splits=counts,
         ).write(context.out)
 
+    def _splits(self, context: StageContext) -> dict[str, int]:
+        """Bytes of text in each split; there must be some to train on."""
+        folder = context.inputs["corpus"][0].path
+        splits = {split: text_bytes(folder, split) for split in corpus.splits(folder)}
+        if "train" not in splits or not corpus.count(folder, "train"):
+            fact = f"stage {context.name}: the corpus {self.config.corpus} holds no training text"
+            raise UserError(Problem(fact, "there is nothing to encode", "give the corpus a source with text"))
+        return splits
+
     def _encode(
-        self, context: StageContext, saved: TextTokenizer, folder: Path, split: str, dtype: np.dtype[Any]
-    ) -> tokens.SplitCount:
-        size = characters = 0
-        with (
-            tokens.TokenWriter(context.out / split, dtype, saved.end_id) as writer,
-            context.progress(f"encoding {split}", text_bytes(folder, split) or None, "B") as progress,
-        ):
-            batches = _batches(_texts(folder, split))
-            encode = partial(tokenizers.encode_arrays, saved)
-            for batch, encoded in _in_order(encode, batches, _threads(self.config.workers)):
-                context.alive()
-                for ids in encoded:
-                    writer.add(ids)
-                read = sum(len(text.encode()) for text in batch)
-                size += read
-                characters += sum(len(text) for text in batch)
-                progress.advance(read)
-        return tokens.SplitCount(writer.documents, writer.tokens, size, characters)
+        self,
+        context: StageContext,
+        saved: TextTokenizer,
+        engine: Engine,
+        reference: Reference,
+        splits: Mapping[str, int],
+    ) -> dict[str, tokens.SplitCount]:
+        dtype = tokens.token_dtype(saved.vocab_size)
+        cutter = saved.cutter if isinstance(saved, SavedTokenizer) else None
+        workers = self.config.workers or _cores()
+        counts, writers = {}, []
+        for split, size in splits.items():
+            writer = tokens.TokenWriter(
+                context.out / split, dtype, saved.end_id, work=context.work / "packed", by=engine.name
+            )
+            counts[split] = encode_split(context, engine, reference, cutter, split, size, writer, saved.end_id, workers)
+            writers.append(writer)
+        for writer in writers:
+            writer.publish()
+        return counts
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
         if examples.is_rows(artifact.path):
@@ -104,50 +113,5 @@ class Tokens:
         yield "bytes a token", f"{train.bytes / train.tokens:.2f}"
 
 
-def _threads(workers: int) -> int:
-    if workers:
-        return workers
+def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _texts(folder: Path, split: str) -> Iterator[str]:
-    for document in corpus.documents(folder, split, columns=("text",)):
-        if document.text is None:
-            fact = f"document {document.id!r} of split {split} has no text"
-            cause = "packed tokens are plain documents for pretraining; this one is a conversation or a pair"
-            remedy = "train on this corpus directly with an objective made for it, and keep it out of this stage"
-            raise UserError(Problem(fact, cause, remedy))
-        yield document.text
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _in_order(
-    encode: Encode, batches: Iterator[list[str]], workers: int
-) -> Iterator[tuple[list[str], list[NDArray[np.int32]]]]:
-    """Encodes batches in ``workers`` threads (the library holds no interpreter lock) and gives them back in order."""
-    waiting: deque[tuple[list[str], Future[list[NDArray[np.int32]]]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="encode") as pool:
-        try:
-            for batch in batches:
-                waiting.append((batch, pool.submit(encode, batch)))
-                if len(waiting) >= 2 * workers:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            while waiting:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
