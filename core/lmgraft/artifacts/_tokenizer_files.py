@@ -27,7 +27,8 @@ FILES = "lmgraft_tokenizer_files"
 
 #: What tokens and models keep beside their tokenizer.
 TAKEN = (
-    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "measure.json", "tokens.json",
+    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "measure.json", "sample.json",
+    "look.json", "changed.jsonl", "tokens.json",
     "train.*", "validation.*", "test.*",
 )  # fmt: skip
 

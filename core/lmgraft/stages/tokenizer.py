@@ -1,8 +1,8 @@
-"""The kind of stage ``tokenizer``: a tokenizer learnt from the training documents of a corpus."""
+"""The kind of stage ``tokenizer``: a tokenizer learnt from the training documents of a corpus, or made of one that is
+there, and measured."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,48 +11,28 @@ from typing import TYPE_CHECKING, Any
 from lmgraft.artifacts import Artifact, corpus
 from lmgraft.artifacts import tokenizer as tokenizers
 from lmgraft.errors import Problem, UserError
-from lmgraft.seams.tokenizer import ReadingTokenizer
+from lmgraft.seams.tokenizer import ExtendingTokenizer, ReadingTokenizer
 from lmgraft.stages._corpus_units import path_digests
+from lmgraft.stages._tokenizer_measure import MEASURE, Measure, measured_bytes
+from lmgraft.stages._tokenizer_sample import Learnt, learning, sample
 from lmgraft.stages.plugin import TokenizerStage
+from lmgraft.tokenview.view import open_folder
 
 if TYPE_CHECKING:
     from lmgraft.component import StageConfig
     from lmgraft.seams.stage import Progress, StageContext
 
-__all__ = ["TrainTokenizer", "sample", "text_bytes"]
+__all__ = ["SAMPLE", "TrainTokenizer", "sample", "text_bytes"]
 
-MEASURE = "measure.json"
-
-#: Text on which bytes a token are measured.
-MEASURED_BYTES = 1 << 20
-
-
-def sample(texts: Iterator[str], share: float) -> Iterator[str]:
-    """Pieces of ``texts`` (whole documents where they are short) that hold about ``share`` of the text.
-
-    Piece n of document m is taken where a hash of (m, n), as a fraction, is below ``share``: so the sample is spread
-    evenly, whatever the order of the corpus, and the same for the same corpus. Long documents are cut, or a few books
-    would make the sample much larger or smaller than asked. Where chance takes nothing, the first piece is taken.
-    """
-    first: str | None = None
-    for number, text in enumerate(texts):
-        for part, piece in enumerate(tokenizers.pieces(text)):
-            if number == part == 0:
-                first = piece
-            if share >= 1 or _fraction(number, part) < share:
-                first = None
-                yield piece
-    if first is not None:
-        yield first
-
-
-def _fraction(number: int, part: int) -> float:
-    digest = hashlib.blake2b(f"{number}:{part}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") / 2**64
+SAMPLE = "sample.json"
+"""What the vocabulary was learnt from: of each source how much of how much, and the rule."""
 
 
 class TrainTokenizer:
-    """Takes the tokenizer part through ``train`` and ``save``, and measures what came out."""
+    """Takes the tokenizer part through ``train`` (or ``extend``) and ``save``, and measures what came out.
+
+    Memory is bounded by what the part keeps of ``sample_bytes`` of text, whatever the size of the corpus.
+    """
 
     artifact = "tokenizer"
 
@@ -61,6 +41,7 @@ class TrainTokenizer:
         self.config = config
 
     def identity(self, context: StageContext) -> Mapping[str, Any]:
+        """The contents of files that the part reads."""
         part = context.part("tokenizer")
         if not isinstance(part, ReadingTokenizer):
             return {}
@@ -73,18 +54,54 @@ class TrainTokenizer:
             fact = f"stage {context.name}: the corpus {self.config.corpus} holds no text to train on"
             raise UserError(Problem(fact, "a vocabulary is learnt from text", "give the corpus a source with text"))
         part = context.part("tokenizer")
+        base = self._base(context)
+        learnt = Learnt()
         with context.progress("sampling text", min(total, self.config.sample_bytes), "B") as progress:
-            texts = sample(corpus.texts(folder, "train"), self.config.sample_bytes / total)
-            part.train(_watched(texts, context, progress))
+            texts = _watched(learning(folder, self.config.sample_bytes / total, learnt), context, progress)
+            if base is not None and isinstance(part, ExtendingTokenizer):
+                part.extend(base, texts)
+            else:
+                part.train(texts)
         component, _ = context.component("tokenizer")
         tokenizers.save(part, component, context.out)
-        _measure(folder, context.out)
+        tokenizers.load(context.out)  # has what training will ask for: an end, and padding that is not the end
+        if learnt.sources:  # a part that loads a vocabulary asks for no text
+            text = json.dumps(learnt.told(self.config.sample_bytes), indent=2, ensure_ascii=False)
+            (context.out / SAMPLE).write_text(text + "\n", encoding="utf-8", newline="\n")
+        self._measure(context, folder, base)
+
+    def _base(self, context: StageContext) -> Path | None:
+        found = context.inputs.get("base") or ()
+        return found[0].path if found else None
+
+    def _measure(self, context: StageContext, folder: Path, base: Path | None) -> None:
+        measure = Measure(
+            open_folder(context.out, context.name),
+            open_folder(base, str(self.config.base)) if base is not None else None,
+            self.config.measure_bytes,
+        )
+        sizes = [min(size, self.config.measure_bytes) for _, size in measured_bytes(folder).values()]
+        with context.progress("measuring tokens", sum(sizes), "B") as progress, tokenizers.library_threads():
+
+            def advance(amount: int) -> None:
+                context.alive()
+                progress.advance(amount)
+
+            measure.run(folder, context.out, advance)
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
         measure = json.loads((artifact.path / MEASURE).read_text(encoding="utf-8"))
         yield "vocabulary", f"{measure['vocab_size']:,}"
-        if measure["tokens"]:
-            yield f"bytes a token ({measure['split']})", f"{measure['bytes'] / measure['tokens']:.2f}"
+        if not measure["tokens"]:
+            return
+        yield f"bytes a token ({measure['split']})", f"{measure['bytes'] / measure['tokens']:.2f}"
+        if measure.get("words"):
+            yield "tokens a word", f"{measure['tokens'] / measure['words']:.2f}"
+        if measure.get("unknown"):
+            yield "unknown tokens", f"{100 * measure['unknown'] / measure['tokens']:.2f}%"
+        if "changed" in measure:
+            lines = measure["changed"]["lines"]
+            yield f"lines changed against {self.config.base}", f"{lines['changed']:,} of {lines['of']:,}"
 
 
 def text_bytes(folder: Path, split: str) -> int:
@@ -98,15 +115,3 @@ def _watched(texts: Iterator[str], context: StageContext, progress: Progress) ->
             context.alive()
         progress.advance(len(text.encode()))
         yield text
-
-
-def _measure(folder: Path, out: Path) -> None:
-    """Bytes a token on held-out text where there is some, else on the text learnt from."""
-    saved = tokenizers.load(out)
-    split = "validation" if text_bytes(folder, "validation") else "train"
-    size = tokens = 0
-    for text in sample(corpus.texts(folder, split), MEASURED_BYTES / text_bytes(folder, split)):
-        size += len(text.encode())
-        tokens += len(tokenizers.encode_arrays(saved, [text])[0])
-    measure = {"vocab_size": saved.vocab_size, "split": split, "bytes": size, "tokens": tokens}
-    (out / MEASURE).write_text(json.dumps(measure, indent=2) + "\n", encoding="utf-8")

@@ -109,7 +109,11 @@ def test_it_learns_and_measures(tmp_path: Path) -> None:
     summary = dict(stage.summary(Artifact("tokenizer", tmp_path / "out", "")))
     held_out = [text(-n) for n in range(1, 21)]
     ratio = sum(len(t.encode()) for t in held_out) / sum(map(len, saved.encode_batch(held_out)))
-    assert summary == {"vocabulary": f"{saved.vocab_size}", "bytes a token (validation)": f"{ratio:.2f}"}
+    assert summary == {
+        "vocabulary": f"{saved.vocab_size}",
+        "bytes a token (validation)": f"{ratio:.2f}",
+        "tokens a word": f"{sum(map(len, saved.encode_batch(held_out))) / sum(len(t.split()) for t in held_out):.2f}",
+    }
     assert ratio > 2
 
 
@@ -166,4 +170,5 @@ def test_progress_counts_the_text(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus")
     context = Context(tmp_path / "out", {"corpus": [Artifact("corpus", corpus, "")]})
     TrainTokenizer(TokenizerStage()).run(context)  # type: ignore[arg-type]
-    assert sum(context.advanced) == json.loads((corpus / "funnel.json").read_text())["bytes"]["train"]
+    sizes = json.loads((corpus / "funnel.json").read_text())["bytes"]
+    assert sum(context.advanced) == sizes["train"] + sizes["validation"]  # learnt from, then measured
