@@ -16,6 +16,7 @@ import torch
 
 from lmgraft.seams.objective import Batch
 from lmgraft.seams.parallelism import Engine, Sampling
+from lmgraft.testing import _parallelism_frozen_work as frozen
 from lmgraft.testing import _parallelism_inputs as inputs
 from lmgraft.testing import _parallelism_scenes as scenes
 from lmgraft.testing._parallelism_inputs import Made, Setup
@@ -26,7 +27,7 @@ STEPS = 4
 #: The checkpoint is written before this step.
 KEPT = 2
 #: What a layout writes checkpoints to; they are there before it is launched.
-FOLDERS = ("start", "checkpoint", "end", "once", *scenes.FOLDERS)
+FOLDERS = ("start", "checkpoint", "end", "once", *scenes.FOLDERS, *frozen.FOLDERS)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Exam:
         said["once"] = self._once(make_engine(self.setup.plan()))
         said |= self._discarded(make_engine(self.setup.plan()))
         said |= scenes.Scenes(self.setup, self.out, self.whole)(make_engine)
+        said["frozen"] = frozen.Frozen(self.setup, self.out, self.whole)(make_engine)
         _write(self.out, said)
 
     def _learnt(self, engine: Engine, step: int) -> dict[str, float]:
@@ -120,6 +122,8 @@ class Resume:
                 )
                 engine.apply(inputs.RATE)
             said["resumed"][name] = rows
+        writers = {name: folder.parent for name, folder in self.checkpoints.items()}
+        said["frozen"] = frozen.resumed(self.setup, writers, make_engine)
         asking = self.setup.plan(weights=self.model, initializer=None, objective=None, optimizer=None)
         engine = make_engine(asking)
         said["vocabulary"] = self._vocabulary(engine)

@@ -15,7 +15,8 @@ from lmgraft.registry import build
 from lmgraft.testing import _parallelism_inputs as inputs
 from lmgraft.testing import exam
 from lmgraft.testing._parallelism_base import Told
-from lmgraft.testing._parallelism_steps import ParallelismSteps, furthest
+from lmgraft.testing._parallelism_frozen import ParallelismFrozen
+from lmgraft.testing._parallelism_steps import furthest
 from lmgraft.testing.difference import difference
 from lmgraft.testing.outcome import NotApplicable
 from lmgraft.testing.suite import disturb_random_numbers
@@ -41,7 +42,7 @@ _APPLY = (
 )
 
 
-class ParallelismSuite(ParallelismSteps):
+class ParallelismSuite(ParallelismFrozen):
     """Holds a layout to the rules of :mod:`lmgraft.seams.parallelism`.
 
     Each size in ``sizes`` goes through the same steps, and is compared with a plain engine of one process that reads
