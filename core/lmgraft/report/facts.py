@@ -18,6 +18,10 @@ MANIFEST = "run.json"
 METRICS = "metrics.jsonl"
 STAGES = "stages"
 FUNNEL = "funnel.json"
+MEASURE = "measure.json"
+CHANGED = "changed.jsonl"
+TOKENS = "tokens.json"
+ROWS = "rows.json"
 
 
 @dataclass
@@ -57,6 +61,10 @@ class Facts:
     funnels: dict[str, dict[str, Any]] = field(default_factory=dict)
     scores: dict[str, list[ScoreRow]] = field(default_factory=dict)
     """By evaluate stage."""
+    tokenizers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By stage, what its artifact says: ``measure``, ``sample``, ``look``, and the first rows of ``changed``."""
+    packed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By stage, ``tokens.json`` or ``rows.json``; ``lengths`` by split where the file does not hold them."""
     samples: list[SampleRow] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     """What is there and could not be read, in words."""
@@ -125,6 +133,14 @@ def _artifact(stage: str, folder: Path, facts: Facts) -> None:
     funnel = _json(folder / FUNNEL, facts.unread)
     if isinstance(funnel, dict):
         facts.funnels[stage] = funnel
+    measured = _json(folder / MEASURE, facts.unread)
+    if isinstance(measured, dict):
+        others = {name: _json(folder / f"{name}.json", facts.unread) for name in ("sample", "look")}
+        facts.tokenizers[stage] = {"measure": measured, **others, "changed": _changed(folder)}
+    for name in (TOKENS, ROWS):
+        held = _json(folder / name, facts.unread)
+        if isinstance(held, dict):
+            facts.packed[stage] = held | ({"lengths": _lengths(folder, held, facts.unread)} if name == TOKENS else {})
     try:
         if (folder / SCORES).is_file():
             facts.scores[stage] = read(folder)
@@ -132,6 +148,30 @@ def _artifact(stage: str, folder: Path, facts: Facts) -> None:
             facts.samples += read_samples(folder)
     except UserError as error:
         facts.unread += [f"{problem.fact}: {problem.cause}" for problem in error.problems]
+
+
+def _changed(folder: Path) -> list[Any]:
+    from lmgraft.report.tokenizers import changed_lines
+
+    found = []
+    for line in changed_lines(folder / CHANGED):
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+def _lengths(folder: Path, held: Mapping[str, Any], unread: list[str]) -> dict[str, dict[str, int]]:
+    from lmgraft.report.packed import lengths
+
+    found = {}
+    for split in held.get("splits") or ():
+        try:
+            found[str(split)] = lengths(folder, str(split))
+        except UserError as error:
+            unread += [f"{problem.fact}: {problem.cause}" for problem in error.problems]
+    return found
 
 
 def _recorded(rows: Any) -> Iterator[tuple[str, ScoreRow]]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lmgraft.report import views
-from lmgraft.report.facts import gather
+from lmgraft.report.facts import Facts, gather
 from lmgraft.report.funnels import funnel
 from lmgraft.report.merges import merges
+from lmgraft.report.packed import packed
+from lmgraft.report.tokenizers import tokenizer
 
 __all__ = ["FILE", "write"]
 
@@ -41,17 +43,35 @@ def html(run_dir: Path) -> str:
     )
     return environment.get_template(TEMPLATE).render(
         header=views.header(run, run_dir.resolve().name),
-        unread=facts.unread,
         scores=views.scores(facts),
         merges=merges(facts),
         training=views.charts(facts),
         funnels=[funnel(stage, data) for stage, data in facts.funnels.items()],
+        tokenizers=list(_views(facts, facts.tokenizers, tokenizer)),
+        packed=list(_views(facts, facts.packed, _packed(run))),
         samples=views.samples(facts),
         stages=views.stages(run),
         parts=views.parts(run),
         recipe=_yaml(run.get("recipe") or {}),
         environment=views.environment(run),
+        unread=facts.unread,  # after what may add to it
     )
+
+
+def _views(
+    facts: Facts, found: Mapping[str, Mapping[str, Any]], view: Callable[[str, Mapping[str, Any]], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """What can be shown; of a file that holds something else than its stage writes the page says so."""
+    for stage, files in found.items():
+        try:
+            yield view(stage, files)
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+            facts.unread.append(f"what {stage} measured cannot be shown: {type(error).__name__}: {error}")
+
+
+def _packed(run: Mapping[str, Any]) -> Callable[[str, Mapping[str, Any]], dict[str, Any]]:
+    recipe = run.get("recipe") or {}
+    return lambda stage, found: packed(stage, found, recipe.get(stage) or {})
 
 
 def _yaml(recipe: Mapping[str, Any]) -> str:

@@ -9,7 +9,8 @@ Files in the artifact, beside the tokenizer's own:
 ``look.json``
     A few passages of every source as tokens, with their places, for the report.
 ``changed.jsonl``
-    With a base: every measured line that is encoded differently, with its tokens before and after.
+    With a base: every measured line that is encoded differently, with its tokens before and after. Pieces are
+    written so that all of them can be read (:func:`lmgraft.tokenview.shown.visible`): a space is ``·``.
 """
 
 from __future__ import annotations
@@ -191,8 +192,8 @@ class Measure:
                     "source": row.source,
                     "document": row.id,
                     "line": block.line + place,
-                    "before": [comparison.before.pieces[index] for index in old.tolist()],
-                    "after": [comparison.after.pieces[index] for index in new.tolist()],
+                    "before": comparison.before.shown(old.tolist()),
+                    "after": comparison.after.shown(new.tolist()),
                 }
                 changed.write(json.dumps(told, ensure_ascii=False) + "\n")
                 any_changed = True
@@ -234,19 +235,22 @@ class Measure:
         return found
 
     def _pieces(self) -> dict[str, Any]:
-        spelt, pieces = self.view.spelt, self.view.pieces
+        spelt = self.view.spelt
         kept_out = self.view.special
         own = [index for index, piece in enumerate(spelt) if len(piece) > 1 and index not in kept_out]
         longest = sorted(own, key=lambda index: (-len(spelt[index]), index))[:LISTED]
         unused = [index for index in own if not self.used[index]]
         top = np.argsort(-self.used, kind="stable")[:LISTED].tolist()
         return {
-            "longest": [[index, pieces[index], len(spelt[index])] for index in longest],
+            "longest": self._listed(longest, lambda index: len(spelt[index])),
             "unused": len(unused),
             "of": len(own),
-            "unused_first": [[index, pieces[index]] for index in unused[:LISTED]],
-            "top": [[index, pieces[index], int(self.used[index])] for index in top if self.used[index]],
+            "unused_first": self._listed(unused[:LISTED], lambda index: 0),
+            "top": self._listed([index for index in top if self.used[index]], lambda index: int(self.used[index])),
         }
+
+    def _listed(self, ids: list[int], number: Callable[[int], int]) -> list[list[Any]]:
+        return [[index, shown, number(index)] for index, shown in zip(ids, self.view.shown(ids), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

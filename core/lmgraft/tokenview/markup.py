@@ -9,7 +9,7 @@ from markupsafe import Markup
 from lmgraft.tokenview.shown import LINE_END, visible
 from lmgraft.tokenview.view import TEXT, Token
 
-__all__ = ["STYLES", "draw"]
+__all__ = ["STYLES", "draw", "pieces"]
 
 #: The classes ``t0`` .. of the page's style sheet, taken in turns.
 STYLES = 5
@@ -33,6 +33,12 @@ def draw(tokens: Sequence[Token], data: bytes, differs: Sequence[bool] = ()) -> 
     if done < len(data):
         parts.append(Markup("{}").format(_lines(data[done:])))
     return Markup("").join(parts)
+
+
+def pieces(found: Sequence[str]) -> Markup:
+    """Pieces that have been made visible, one beside the other."""
+    span = Markup('<span class="t t{}">{}</span>')
+    return Markup("").join(span.format(number % STYLES, piece) for number, piece in enumerate(found))
 
 
 def _lines(data: bytes) -> str:

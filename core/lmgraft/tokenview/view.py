@@ -15,6 +15,7 @@ from lmgraft.artifacts._tokenizer_files import PART, read_json
 from lmgraft.errors import Problem, UserError
 from lmgraft.tokenview.alphabet import BYTE_LEVEL, PLAIN, spelling, spells
 from lmgraft.tokenview.figures import Figures, blocks
+from lmgraft.tokenview.shown import visible
 from lmgraft.tokenview.spans import spans
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ class View:
         for index, token in self._library.get_added_tokens_decoder().items():
             found[index] = token.content.encode("utf-8", "replace")
         return found
+
+    def shown(self, ids: Sequence[int]) -> list[str]:
+        """What each id stands for, to be read by people: text made visible, special tokens by their name."""
+        return [visible(self.spelt[index]) for index in ids]
 
     @cached_property
     def unknown(self) -> int | None:

@@ -151,7 +151,7 @@ def test_pieces_longest_unused_and_most_frequent(corpus: Path, tmp_path: Path) -
     saved = tokenizers.load(tmp_path / "out")
     used = {index for part in json.loads((tmp_path / "out/look.json").read_text())["passages"]
             for index, *_ in part["tokens"]}  # fmt: skip
-    unused = {index for index, _ in found["unused_first"]}
+    unused = {index for index, *_ in found["unused_first"]}
     assert not used & unused
     assert found["unused"] == len(unused) < found["of"]
     assert [size for *_, size in found["longest"]] == sorted((size for *_, size in found["longest"]), reverse=True)
