@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from lmgraft.seams.tokenizer import TextTokenizer
+from lmgraft.seams.tokenizer import ExtendingTokenizer
+from lmgraft.testing._tokenizer_base import TokenizerBase, files_of, quoted, special_tokens
 from lmgraft.testing._vocabularies import remapped
-from lmgraft.testing.common import PartSuite
-from lmgraft.testing.inputs import NASTY, texts
+from lmgraft.testing.elsewhere import Failed, elsewhere
 from lmgraft.testing.outcome import NotApplicable
 
 __all__ = ["TokenizerSuite"]
@@ -31,32 +31,15 @@ shown = json.loads(Path(sys.argv[2]).read_text())
 found = {"ids": loaded.encode_batch(shown), "fingerprint": loaded.fingerprint()}
 Path(sys.argv[3]).write_text(json.dumps(found))
 """
-_MARKS = [chr(code) for code in range(0x0300, 0x0370)]
-_PLANES = 17
 
 
-class TokenizerSuite(PartSuite):
+class TokenizerSuite(TokenizerBase):
     """Holds a tokenizer to the rules of :mod:`lmgraft.seams.tokenizer`.
 
     It is trained on :meth:`training` and asked about :meth:`shown`; override these where the part is made for one kind
     of text. ``lossless = False`` is for tokenizers that change text (case, unknown characters): what they decode must
     then stay as it is when it is encoded again.
     """
-
-    seam = "tokenizer"
-    lossless: ClassVar[bool] = True
-
-    def training(self) -> list[str]:
-        """What it learns from."""
-        return texts(240, seed=1)
-
-    def shown(self) -> list[str]:
-        """What it encodes: the kit's texts, and strings over all of Unicode."""
-        return [*texts(80, seed=2), *NASTY, *_fuzzed(240)]
-
-    def behaviour(self, part: Any) -> Any:
-        loaded = self._saved(part, self.training(), "behaviour")
-        return {"ids": loaded.encode_batch(self.shown()), "fingerprint": loaded.fingerprint()}
 
     # --- checks -----------------------------------------------------------------------------------------------------
 
@@ -70,7 +53,7 @@ class TokenizerSuite(PartSuite):
                 self.require(
                     again == back,
                     f"{self.name} changes a text again each time it is encoded and decoded",
-                    f"{_told(text)} becomes {_told(back)}, and that becomes {_told(again)}",
+                    f"{quoted(text)} becomes {quoted(back)}, and that becomes {quoted(again)}",
                     "let decode give what encode_batch reads: what normalising did once it must not do again",
                 )
                 continue
@@ -111,18 +94,31 @@ class TokenizerSuite(PartSuite):
             raise NotApplicable("it learns nothing, and no file of it holds a vocabulary that the kit can change")
 
     def test_training_is_deterministic(self) -> None:
-        """the same texts in the same order give the same files"""
+        """the same texts in the same order give the same files, in another process too"""
         from lmgraft.testing.suite import disturb_random_numbers
 
         for number, name in enumerate(("one", "two")):
             disturb_random_numbers(number)
             self._trained(name)
-        first, second = (_files(self.folder / name) for name in ("one", "two"))
+        first, second = (files_of(self.folder / name) for name in ("one", "two"))
+        remedy = "break ties (by the pair, by the first place), sort what comes from a set or a dict, leave out times"
+        self.require_equal(
+            first, second, f"{self.name} saves other bytes when it is trained on the same texts again", remedy
+        )
+        component, config = self.installed.component, self.compose()
+        (self.folder / "three").mkdir()
+        asked = (component, config, self.training(), self._base_of(self.build()), self.folder / "three")
+        third: dict[str, bytes] = {}
+        try:
+            third = elsewhere("lmgraft.testing._tokenizer_base:saved_files", *asked)
+        except Failed as error:
+            fact = f"{self.name} cannot be trained in another process"
+            self.require(False, fact, str(error), "let training need the texts and the settings only")
         self.require_equal(
             first,
-            second,
-            f"{self.name} saves other bytes when it is trained on the same texts again",
-            "break ties (by the pair, by the first place), sort what comes from a set or a dict, leave out times",
+            third,
+            f"{self.name} saves other bytes when it is trained on the same texts in another process",
+            remedy,
         )
 
     def test_ids_are_in_range(self) -> None:
@@ -137,7 +133,7 @@ class TokenizerSuite(PartSuite):
         )
         for text, ids in zip(shown, found, strict=True):
             wrong = [index for index in ids if type(index) is not int or not 0 <= index < size]
-            cause = f"{_told(text)} holds it; vocab_size is {size}" if wrong else ""
+            cause = f"{quoted(text)} holds it; vocab_size is {size}" if wrong else ""
             self.require(
                 not wrong,
                 f"{self.name} gives the id {wrong[0] if wrong else ''!r}",
@@ -156,28 +152,88 @@ class TokenizerSuite(PartSuite):
         )
 
     def test_special_tokens(self) -> None:
-        """the end is not the padding, and a text that spells either gets neither's id"""
+        """the end is not the padding, and a text that spells a special token does not get its id"""
         loaded = self._trained("special")
         end, pad = loaded.end_id, loaded.pad_id
         remedy = "give padding a token of its own: it is masked, so a model could never learn to end"
         self.require(end != pad, f"{self.name} ends and pads with the id {end}", "end_id equals pad_id", remedy)
-        spelt = self._spelt(self.folder / "special")
-        for text in [*spelt, f"a{''.join(spelt)}b", *(f" {token} {token}\n" for token in spelt), *self.shown()]:
-            ids = loaded.encode_batch([text])[0]
+        special = special_tokens(self.folder / "special")
+        named = {end: "of the end", pad: "of padding"}
+        named |= {index: f"of {token}" for token, index in special.items() if index not in (None, end, pad)}
+        for text in [*special, f"a{''.join(special)}b", *(f" {token} {token}\n" for token in special), *self.shown()]:
+            ids = set(loaded.encode_batch([text])[0])
+            taken = next((name for index, name in named.items() if index in ids), "")
             self.require(
-                not {end, pad} & set(ids),
+                not taken,
                 f"{self.name} takes text for a special token",
-                f"{_told(text)} has the id of {'the end' if end in ids else 'padding'}, so a document can end another",
+                f"{quoted(text)} has the id {taken}, so a document can end another",
                 "keep special tokens out of what text is matched with (encode_special_tokens = True in the "
                 "tokenizers library), and let no merge spell them",
             )
-        ids = loaded.encode_batch(["one text"])[0]
+        plain = loaded.encode_batch(["one text"])[0]
+        left = loaded.decode([*plain, end, pad], skip_special=True)
         self.require(
-            loaded.decode([*ids, end, pad], skip_special=True) == loaded.decode(ids),
+            left == loaded.decode(plain, skip_special=True),
             f"{self.name} decodes special tokens that it should leave out",
-            f"skip_special gives {_told(loaded.decode([*ids, end, pad], skip_special=True))}",
+            f"skip_special gives {quoted(left)}",
             "leave the ids of special tokens out of decode where skip_special is true",
         )
+
+    def test_chat_template_is_kept(self) -> None:
+        """a chat template that it is given, or that core adds, stands in its files and changes no id"""
+        from lmgraft.artifacts import tokenizer as saved
+
+        template, plain = "{{ bos_token }}{{ messages[0]['content'] }}", self._trained("plain")
+        has = any(field.name == "chat_template" for field in fields(self.installed.component.config))
+        if has:
+            made = self._saved(self.build(chat_template=template), self.training(), "templated")
+        else:
+            saved.set_chat_template(self.folder / "plain", template)
+            made = saved.load(self.folder / "plain")
+        self.require(
+            made.chat_template == template,
+            f"{self.name} loses its chat template",
+            f"given {quoted(template)}, loaded {quoted(str(made.chat_template))}",
+            'write lmgraft.chat.source(template) to tokenizer_config.json as "chat_template"',
+        )
+        self.require(
+            made.fingerprint() == plain.fingerprint(),
+            f"{self.name} has another fingerprint with a chat template",
+            "no id depends on it; tokens would be packed anew for nothing",
+            "leave chat_template out of fingerprint()",
+        )
+
+    def test_extending_keeps_ids(self) -> None:
+        """every id of the tokenizer that it extends keeps its token, and the base's files stay as they were"""
+        from lmgraft.artifacts import tokenizer as saved
+
+        part = self.build()
+        if not isinstance(part, ExtendingTokenizer):
+            raise NotApplicable("it extends no tokenizer: it has no extend")
+        base = self.base()
+        if base is None:
+            raise NotApplicable("the suite's base() is None, so it is trained")
+        before, old = files_of(base), saved.load(base)
+        new = self._saved(part, self.training(), "extended")
+        self.require_equal(
+            before,
+            files_of(base),
+            f"{self.name} changes the base",
+            "read the base's folder and write to none but save's",
+        )
+        self.require(
+            new.vocab_size >= old.vocab_size,
+            f"{self.name} has {new.vocab_size} tokens, and its base {old.vocab_size}",
+            "rows of a model's embedding belong to ids",
+            "append tokens after the base's, and leave none out",
+        )
+        for name, given, found in _of_ids(self.folder / "extended", base, old, new):
+            self.require(
+                given == found,
+                f"{self.name} gives {name} to another token",
+                f"it is {quoted(repr(given))} in the base and {quoted(repr(found))} now",
+                "keep every id of the base; append new tokens after its highest",
+            )
 
     def test_saved_equals_loaded(self) -> None:
         """a copy of the saved folder, read in another process, gives the same ids and fingerprint"""
@@ -241,7 +297,7 @@ class TokenizerSuite(PartSuite):
             total, size = sum(sizes[index] for index in ids), len(text.encode())
             self.require(
                 total == size,
-                f"{self.name}: the tokens of {_told(text)} have {total} bytes",
+                f"{self.name}: the tokens of {quoted(text)} have {total} bytes",
                 f"the text has {size}; bits per byte would be wrong by {total / max(1, size) - 1:+.0%}",
                 "token_bytes() gives UTF-8 bytes, not characters, and counts a byte once",
             )
@@ -260,48 +316,25 @@ class TokenizerSuite(PartSuite):
         text = loaded.decode([])
         self.require(text == "", f"{self.name} decodes no ids as {text!r}", "expected an empty text", "join the pieces")
 
-    # --- how core uses a tokenizer ----------------------------------------------------------------------------------
 
-    def _trained(self, name: str = "saved") -> TextTokenizer:
-        return self._saved(self.build(), self.training(), name)
-
-    def _saved(self, part: Any, learnt: Sequence[str], name: str) -> TextTokenizer:
-        """Trains, saves and loads as the tokenizer stage does; the texts come once, as an iterator."""
-        from lmgraft.artifacts import tokenizer as saved
-
-        folder = self.folder / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        part.train(iter(learnt))
-        saved.save(part, self.installed.component, folder)
-        return saved.load(folder)
-
-    def _round(self, loaded: TextTokenizer, text: str) -> str:
-        return loaded.decode(loaded.encode_batch([text])[0])
-
-    def _spelt(self, folder: Path) -> list[str]:
-        """The end token and the padding token as they are written."""
-        from lmgraft.artifacts import tokenizer as saved
-
-        config = json.loads((folder / saved.CONFIG).read_text(encoding="utf-8"))
-        tokens = [config[key] for key in ("eos_token", "pad_token")]
-        return [token["content"] if isinstance(token, dict) else token for token in tokens]
+def _of_ids(folder: Path, base: Path, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """(what, in the base, in ``folder``) for each id of the base: its text, and its piece where both files say it."""
+    for index in range(old.vocab_size):
+        yield f"id {index}", old.decode([index]), new.decode([index])
+    pieces, now = _pieces(base), _pieces(folder)
+    for index, piece in pieces.items() if now else ():
+        yield f"id {index}", piece, now.get(index)
 
 
-def _fuzzed(count: int, seed: int = 0) -> list[str]:
-    """Short strings over all planes of Unicode without surrogates, combining marks alone and in runs among them."""
-    rng = random.Random(seed)
-    found = []
-    for number in range(count):
-        plane = number % _PLANES
-        codes = [rng.randrange(plane << 16, (plane + 1) << 16) for _ in range(rng.randint(1, 8))]
-        letters = [chr(code) for code in codes if not 0xD800 <= code < 0xE000]
-        if number % 3 == 0:
-            letters = [*rng.choices(_MARKS, k=rng.randint(1, 4)), *letters, rng.choice(_MARKS)]
-        if number % 5 == 0:
-            letters += rng.choices(" \t\n\r\x00\x1f\x7f\x85\xa0\u200d\ufeff\ufffd", k=3)
-        found.append("".join(letters) or chr(number))
-    return found
+def _pieces(folder: Path) -> dict[int, str]:
+    """Id -> piece of a ``tokenizer.json`` that the tokenizers library reads; empty for another."""
+    from tokenizers import Tokenizer
+
+    try:
+        found = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception:  # the library raises bare Exception
+        return {}
+    return {index: piece for piece, index in found.get_vocab(with_added_tokens=True).items()}
 
 
 def _foreign(text: str) -> str:
@@ -311,21 +344,10 @@ def _foreign(text: str) -> str:
     )
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-def _told(text: str) -> str:
-    """A text in a message: escaped, so that marks and white space are seen."""
-    shown = ascii(text)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
-
-
 def _first_difference(text: str, back: str) -> str:
     """Where a text and what came back part, with a little of what stands before it."""
     longest = min(len(text), len(back))
     at = next((n for n in range(longest) if text[n] != back[n]), longest)
     start, lost = max(0, at - 8), text[at : at + 1]
     named = f"character {at}, U+{ord(lost):04X}, is lost or changed" if lost else f"something is added at its end, {at}"
-    return f"{_told(text[start : at + 8])} comes back as {_told(back[start : at + 8])}: {named}"
+    return f"{quoted(text[start : at + 8])} comes back as {quoted(back[start : at + 8])}: {named}"

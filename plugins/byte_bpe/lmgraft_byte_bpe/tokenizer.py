@@ -1,4 +1,4 @@
-"""Byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909; bytes and the first split pattern: GPT-2, Radford et al. 2019).
+"""Byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909; bytes and the first pattern: GPT-2, Radford et al. 2019).
 
 Training is Hugging Face's ``tokenizers``. It is deterministic: words are counted first, pairs of equal count are merged
 lowest ids first, and threads only share out the counting.

@@ -50,20 +50,20 @@ class Lattice:
     Every character of a word must be an edge by itself, so that a path always exists.
     """
 
-    def __init__(self, words: Words, at: Ints, size: Ints, piece: Ints) -> None:
-        word, offset = words.word, words.offset
+    def __init__(self, words: Words, at: Nodes, size: Nodes, piece: Nodes) -> None:
+        word, offset = words.word.astype(np.int32), words.offset.astype(np.int32)
         self.words = words
         self.first = np.cumsum(words.lengths + 1) - words.lengths - 1
         self.last = self.first + words.lengths
         self.nodes = int(len(words.codes) + len(words.lengths))
         order = np.lexsort((size, at, offset[at] + size))  # by the column in which an edge ends
-        at, size = at[order], size[order]
-        self.start = (at + word[at]).astype(np.int32)  # each word before has one border more than characters
-        self.end = self.start + size.astype(np.int32)
-        self.begins = offset[at].astype(np.int32)
-        self.ends = self.begins + size.astype(np.int32)
-        self.piece = piece[order].astype(np.int32)
-        self.word = word[at].astype(np.int32)
+        at, size, self.piece = at[order].astype(np.int32), size[order].astype(np.int32), piece[order].astype(np.int32)
+        del order
+        self.start = at + word[at]  # each word before has one border more than characters
+        self.end = self.start + size
+        self.begins = offset[at]
+        self.ends = self.begins + size
+        self.word = word[at]
 
         self._arrange()
 

@@ -22,7 +22,7 @@ class Sample:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.characters: Counter[str] = Counter()
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it is closed by __exit__
         try:
             for text in texts:
                 data = text.encode()

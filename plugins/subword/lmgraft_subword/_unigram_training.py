@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lmgraft_subword._lattice import Floats, Ints, Lattice, Words
+from lmgraft_subword._lattice import Floats, Ints, Lattice, Nodes, Words
 
 __all__ = ["Settings", "learn"]
 
@@ -49,7 +49,7 @@ class _Seeds:
     """Where a piece's first occurrence begins; the first ones are single characters, in the order of their numbers."""
     size: Ints
     scores: Floats
-    edges: tuple[Ints, Ints, Ints]
+    edges: tuple[Nodes, Nodes, Nodes]
     """at, size and piece of every occurrence."""
 
 
@@ -84,7 +84,7 @@ def _seeds(words: Words, characters: int, settings: Settings) -> _Seeds:
     total = characters
     firsts = [np.unique(words.codes, return_index=True)[1]]
     sizes, freqs = [np.ones(characters, np.int64)], [np.bincount(words.codes, weights=counts, minlength=characters)]
-    seen = [(alive, np.ones(len(alive), np.int64), ids)]
+    seen = [_narrow(alive, 1, ids)]
     for size in range(2, settings.longest + 1):
         chosen = remaining[alive] >= size
         alive, ids = alive[chosen], ids[chosen]
@@ -104,13 +104,18 @@ def _seeds(words: Words, characters: int, settings: Settings) -> _Seeds:
         alive, ids = alive[chosen], numbers[inverse[chosen]]
         freqs.append(freq[twice])
         sizes.append(np.full(int(twice.sum()), size))
-        seen.append((alive, np.full(len(alive), size), ids))
+        seen.append(_narrow(alive, size, ids))
         total += int(twice.sum())
     return _best_seeds(np.concatenate(firsts), np.concatenate(sizes), np.concatenate(freqs), seen, characters, settings)
 
 
+def _narrow(at: Ints, size: int, piece: Ints) -> tuple[Nodes, Nodes, Nodes]:
+    """Edges take most of the memory: 12 bytes each here."""
+    return at.astype(np.int32), np.full(len(at), size, np.int32), piece.astype(np.int32)
+
+
 def _best_seeds(
-    at: Ints, size: Ints, freq: Floats, seen: list[tuple[Ints, Ints, Ints]], characters: int, settings: Settings
+    at: Ints, size: Ints, freq: Floats, seen: list[tuple[Nodes, Nodes, Nodes]], characters: int, settings: Settings
 ) -> _Seeds:
     worth = freq * size
     worth[:characters] = np.inf
@@ -119,11 +124,12 @@ def _best_seeds(
     chosen = np.zeros(len(at), bool)
     chosen[order] = True
     numbers = np.cumsum(chosen) - 1
-    edges = tuple(np.concatenate(column) for column in zip(*seen, strict=True))
-    taken = chosen[edges[2]]
+    seen = [tuple(column[chosen[edges[2]]] for column in edges) for edges in seen]
+    edges = [np.concatenate(column) for column in zip(*seen, strict=True)]
+    seen.clear()
     worth = (freq * size)[chosen]
     scores = np.log(worth) - np.log(worth.sum())
-    return _Seeds(at[chosen], size[chosen], scores, (edges[0][taken], edges[1][taken], numbers[edges[2][taken]]))
+    return _Seeds(at[chosen], size[chosen], scores, (edges[0], edges[1], numbers.astype(np.int32)[edges[2]]))
 
 
 def _inner(words: Words, seeds: _Seeds) -> Lattice:

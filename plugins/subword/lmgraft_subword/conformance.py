@@ -6,7 +6,14 @@ from typing import Any, ClassVar
 
 from lmgraft.testing import TokenizerSuite
 
-__all__ = ["TestBPE", "TestBPEWithoutBytes", "TestUnigram", "TestUnigramWithoutBytes", "TestWordPiece", "TestWordPieceUncased"]
+__all__ = [
+    "TestBPE",
+    "TestBPEWithoutBytes",
+    "TestUnigram",
+    "TestUnigramWithoutBytes",
+    "TestWordPiece",
+    "TestWordPieceUncased",
+]
 
 
 class TestBPE(TokenizerSuite):

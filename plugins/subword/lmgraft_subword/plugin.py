@@ -91,11 +91,11 @@ class UnigramConfig(SentencePieceConfig):
     """Share of the pieces that each round of pruning keeps."""
     sub_iterations: int = 2
     """Steps of expectation maximisation before each round."""
-    seed_pieces: int = 1_000_000
+    seed_pieces: int = 250_000
     """Pieces to begin with: the most frequent strings of the sample."""
-    max_characters: int = 4_000_000
-    """Characters of distinct words that are learnt from, the most frequent words first. It bounds memory: about 500
-    bytes each."""
+    max_characters: int = 2_000_000
+    """Characters of distinct words that are learnt from, the most frequent words first. It bounds memory: about 700
+    bytes each, 1.4 GB with this many."""
 
     def check(self) -> Iterator[str]:
         yield from SentencePieceConfig.check(self)

@@ -44,9 +44,7 @@ class Unigram:
         (:func:`lmgraft.vocabulary.learnable`), and for an alphabet larger than the vocabulary.
         """
         config, fixed = self.config, _pieces.set_pieces(self.config)
-        counted = _words.count(
-            learnable(texts, "unigram"), _pieces.words(config.split_digits), config.max_characters
-        )
+        counted = _words.count(learnable(texts, "unigram"), _pieces.words(config.split_digits), config.max_characters)
         characters: Counter[str] = Counter()
         for word, times in counted.items():
             for character in word:

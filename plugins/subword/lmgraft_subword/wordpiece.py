@@ -3,8 +3,8 @@
 
 Training is Hugging Face's ``tokenizers``, which learns the pieces by BPE's merges, as all open trainers of WordPiece
 do (Google's own, by likelihood, was never published). The library numbers the pieces of single characters within words
-in the order of a hash table and breaks ties by these numbers, so it gives another vocabulary in every process; here they
-are numbered beforehand, which makes it deterministic.
+in the order of a hash table and breaks ties by these numbers, so it gives another vocabulary in every process; here
+they are numbered beforehand, which makes it deterministic.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ WITHIN = "##"
 class WordPiece:
     """Satisfies :class:`lmgraft.seams.tokenizer.Tokenizer`. It is lossy: white space, and whatever is unknown.
 
-    A text is normalised and split as BERT splits it (at white space and around every punctuation mark); each word is cut
-    into the longest pieces that fit, from its left, and pieces within a word begin with ``##``. A word that cannot be
-    cut, or that is longer than ``max_word_length``, becomes the unknown token as a whole. Decoding joins words by
+    A text is normalised and split as BERT splits it (at white space and around every punctuation mark); each word is
+    cut into the longest pieces that fit, from its left, and pieces within a word begin with ``##``. A word that cannot
+    be cut, or that is longer than ``max_word_length``, becomes the unknown token as a whole. Decoding joins words by
     spaces, without one before ``. ? ! ,``.
 
     Ids: padding 0, unknown 1, end 2, further special tokens, characters, characters within words, then pieces as they
