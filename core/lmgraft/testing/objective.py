@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
-from itertools import pairwise
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lmgraft.errors import UserError
 from lmgraft.seams.architecture import ASKS
-from lmgraft.seams.objective import Batch, Example
-from lmgraft.testing.encoding import EncodingSuite, plain, values_of
-from lmgraft.testing.inputs import texts
-from lmgraft.testing.outcome import Nonconforming, NotApplicable
+from lmgraft.testing._objective_base import SUMS, ObjectiveBase, ints
+from lmgraft.testing.encoding import plain, values_of
+from lmgraft.testing.outcome import NotApplicable
 
 if TYPE_CHECKING:
-    from lmgraft.testing.rows import Model, Passed
-    from lmgraft.training.examples import Examples
+    from lmgraft.testing.rows import Model
 
 __all__ = ["ObjectiveSuite"]
 
@@ -27,10 +21,9 @@ _EXTREMES: tuple[Mapping[str, float], ...] = (
     {"logprob": 0.0, "logsumexp": 50.0, "entropy": 0.0, "vocab_mean": -50.0, "value": 50.0},
     {"logprob": -100.0, "logsumexp": -50.0, "entropy": 5.0, "vocab_mean": -5.0, "value": -50.0},
 )
-_SUMS = "return sums over the microbatch and let `normalizers` give the denominators"
 
 
-class ObjectiveSuite(EncodingSuite):
+class ObjectiveSuite(ObjectiveBase):
     """Holds an objective to the rules of :mod:`lmgraft.seams.objective`.
 
     The objective encodes ``count`` documents with its columns, core makes batches of them as for training, and a bigram
@@ -105,7 +98,7 @@ class ObjectiveSuite(EncodingSuite):
                 not found,
                 f"{self.name} depends on the split into microbatches",
                 f"in microbatches of {', '.join(map(str, sizes))} units instead of one of {units}, {found}",
-                f"{_SUMS}; what needs the whole batch belongs into `prepare`",
+                f"{SUMS}; what needs the whole batch belongs into `prepare`",
             )
         self._packed_split(part)
 
@@ -137,7 +130,7 @@ class ObjectiveSuite(EncodingSuite):
         part = self.build()
         examples = self._examples(part)
         units = list(range(len(examples)))
-        pairs = [(examples.batch(_ints(units)), examples.batch(_ints([*units, *units])))]
+        pairs = [(examples.batch(ints(units)), examples.batch(ints([*units, *units])))]
         pairs += [(batch, joined([batch, batch])) for batch in self._packed(part)]
         for once, twice in pairs:
             found = parting(self._step(part, [once]), self._step(part, [twice]), factor=2)
@@ -145,7 +138,7 @@ class ObjectiveSuite(EncodingSuite):
                 not found,
                 f"{self.name} returns something else than sums",
                 f"for the same {len(once.tokens)} rows twice, {found}",
-                _SUMS,
+                SUMS,
             )
 
     def test_metrics_are_sums(self) -> None:
@@ -255,128 +248,55 @@ class ObjectiveSuite(EncodingSuite):
                 "let the loss depend on its arguments alone",
             )
 
-    # --- inside -----------------------------------------------------------------------------------------------------
+    def test_packed_rows_are_rows(self) -> None:
+        """where it says `packable`: rows that share a sequence come to the sums and the gradient of rows that do not"""
+        from lmgraft.testing.rows import parting
+        from lmgraft.training.packing import PackedExamples
 
-    def _encoded(self, part: Any) -> list[list[Example]]:
-        tokenizer = self._vocabulary()
-        return [part.encode(row, tokenizer) for row in self.documents()]
-
-    def _examples(self, part: Any) -> Examples:
-        """Once for each part: a check asks for several batches of the same rows."""
-        held: list[tuple[Any, Examples]] = self.__dict__.setdefault("_held", [])
-        found = next((examples for one, examples in held if one is part), None)
-        if found is None:
-            found = self._collated(part, self.folder / f"encoded {len(held)}")
-            held.append((part, found))
-        return found
-
-    def _collated(self, part: Any, folder: Path) -> Examples:
-        from lmgraft.testing.rows import collated
-
-        try:
-            found = collated(part, self.documents(), self._vocabulary(), folder, self._reference)
-        except UserError as error:
-            first = error.problems[0]
-            raise Nonconforming(
-                f"{self.name} cannot learn from the kit's documents",
-                f"{first.fact}: {first.cause}",
-                "override documents() of the suite with rows that suit it",
-            ) from error
+        part = self.build()
+        if "packable" not in self.compose().provides():
+            raise NotApplicable("provides() of its settings does not say `packable`: its rows are never packed")
         self.require(
-            len(found) >= 4,
-            f"{self.name} learns from {len(found)} of the kit's {self.count} documents",
-            "for the others encode() gave nothing, and the checks need four units",
-            "override documents() of the suite with rows that suit it",
+            not values_of(part),
+            f"{self.name} is packable and reads {', '.join(sorted(values_of(part)))}",
+            "values belong to sequences, and packed rows have none of their own",
+            "leave `packable` out of provides()",
         )
-        return found
-
-    def _parts(self, part: Any, sizes: Sequence[int] = (5, 3, 4)) -> list[Batch]:
-        """Microbatches of so many units, in order; the last one takes what is left."""
         examples = self._examples(part)
-        edges = [sum(sizes[:number]) for number in range(len(sizes))] + [len(examples)]
-        spans = [range(start, min(stop, len(examples))) for start, stop in pairwise(edges)]
-        return [examples.batch(_ints(span)) for span in spans if len(span)]
-
-    def _packed(self, part: Any) -> list[Batch]:
-        """A window of packed tokens, where the objective can be trained on them: one that learns from text alone."""
-        from lmgraft.testing.rows import joined
-
-        rows = self._windows(part)
-        return [joined(rows)] if rows else []
-
-    def _windows(self, part: Any) -> list[Batch]:
-        from lmgraft.testing.rows import windows
-
-        if part.columns() != {"text"} or values_of(part):
-            return []
-        return windows([text[:60] for text in texts(8)], self._vocabulary(), 48)
-
-    def _packed_split(self, part: Any) -> None:
-        from lmgraft.testing.rows import joined, parting
-
-        rows = self._windows(part)
-        if rows:
-            whole = self._step(part, [joined(rows)])
-            found = parting(whole, self._step(part, [joined(rows[:2]), *rows[2:]]))
+        base = self._step(part, [examples.batch(ints(range(len(examples))))])
+        for room in (1, 2, 5):
+            packed = PackedExamples(examples, room * int(examples.lengths.max()))
+            whole = ints(range(len(packed)))
+            found = self._step(part, [packed.batch(whole)], at="packed rows, which have no unit and no role")
+            apart = parting(base, found) or _other_metrics(base.metrics, found.metrics)
             self.require(
-                not found,
-                f"{self.name} depends on the split of packed text into microbatches",
-                f"in {len(rows) - 1} microbatches instead of one, {found}",
-                _SUMS,
+                not apart,
+                f"{self.name} says `packable` and depends on which rows share a sequence",
+                f"with {len(examples)} rows in {len(packed)} sequences, {apart}",
+                "sum over tokens by batch.weights * (batch.targets >= 0), whatever row they are of; or leave "
+                "`packable` out of provides()",
             )
 
-    def _nothing(self, part: Any) -> None:
-        """A rank that the data do not reach gets rows of padding only."""
-        found = self._step(part, [self._examples(part).batch(_ints([-1, -1]))], at="a microbatch of padding alone")
-        wrong = next((f"{name} is {value}" for name, value in (found.totals | found.terms).items() if value), "")
+    def test_encoding_names_its_settings(self) -> None:
+        """what `encoding()` of its settings gives decides what `encode` makes: settings of its own, plain ones"""
+        from lmgraft.component import result_fields
+        from lmgraft.keys import canonical
+
+        config = self.compose()
+        if not hasattr(config, "encoding"):
+            raise NotApplicable("its settings have no encoding(): all of them count")
+        said, fields = dict(config.encoding()), result_fields(config)
         self.require(
-            not wrong,
-            f"{self.name} counts rows of padding",
-            f"in a microbatch of nothing else {wrong}",
-            "sum with batch.weights, and count units by batch.unit >= 0; a sum over no row is 0",
+            said == {name: fields.get(name) for name in said} and canonical(said) is not None,
+            f"encoding() of {self.name} gives {said}",
+            f"its settings are {fields}, and rows that were encoded once are compared by those that encoding() names",
+            "return those fields that `encode` reads, by name: {" + '"template": self.template' + "}",
         )
 
-    def _model(self, seed: int = 0) -> Any:
-        from lmgraft.testing.bigram import Bigram
 
-        return Bigram(self._size(), seed=seed)
-
-    def _size(self) -> int:
-        return self._vocabulary().vocab_size
-
-    def _reference(self, example: Example) -> float:
-        """What another model makes of a sequence: near what the first one does, and not equal to it."""
-        import torch
-
-        from lmgraft.testing.bigram import reference_shares
-
-        ids = torch.tensor(example.tokens)
-        return float((reference_shares(self._size())[ids[:-1], ids[1:]] * torch.tensor(example.weights[1:])).sum())
-
-    def _step(self, part: Any, batches: Sequence[Batch], model: Model | None = None, at: str = "") -> Passed:
-        """One step's sums and gradients. ``at`` says what is unusual about the batches, where something is."""
-        from lmgraft.testing.rows import check_loss, take_step
-
-        try:
-            return take_step(part, model or self._model(), batches, partial(check_loss, self.name))
-        except (
-            ArithmeticError,
-            AssertionError,
-            AttributeError,
-            LookupError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
-            if not at or isinstance(error, Nonconforming):
-                raise
-            fact, cause = f"{self.name} breaks off at {at}", f"{type(error).__name__}: {error}"
-            raise Nonconforming(
-                fact, cause, "see `Batch` in lmgraft.seams.objective for what a batch may hold"
-            ) from error
-
-
-def _ints(numbers: Sequence[int]) -> Any:
-    import numpy as np
-
-    return np.asarray(list(numbers), dtype=np.int64)
+def _other_metrics(wanted: Mapping[str, tuple[float, float]], found: Mapping[str, tuple[float, float]]) -> str:
+    for name, pair in wanted.items():
+        other = found.get(name, (math.nan, math.nan))
+        if not all(math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-3) for a, b in zip(pair, other, strict=True)):
+            return f"the metric {name} is {other} and should be {pair}"
+    return ""

@@ -159,12 +159,15 @@ WRONG = [
 
 
 @contextmanager
-def suite(site, source: str, needs: set[str]) -> Iterator[ObjectiveSuite]:
+def suite(site, source: str, needs: set[str], more: str = "") -> Iterator[ObjectiveSuite]:
     before = f"""
         @dataclass
         class Own(ComponentConfig):
+            margin: float = 1.0
+
             def needs(self):
                 return frozenset({sorted(needs)!r})
+            {more}
     """
     files = {
         "wrong_objective/__init__.py": "",
@@ -222,3 +225,50 @@ def test_documents_that_it_cannot_learn_from_are_the_author_s_to_replace(site):
     source = TEXT.replace("if not document.text:", "if len(document.text) > 5:")
     with suite(site, source, NEEDS[TEXT]) as one, pytest.raises(Nonconforming, match=r"override documents\(\)"):
         one.test_loss_is_sums()
+
+
+PACKABLE = "def provides(self): return frozenset({'packable'})"
+SUMMED = "term = -(costs * batch.weights).sum()"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "word"),
+    [
+        (SUMMED, "term = -(costs * batch.weights).sum(1).square().sum()", "which rows share a sequence"),
+        (SUMMED, "term = -(costs * batch.weights * (batch.unit >= 0)[:, None]).sum()", "breaks off at packed rows"),
+        ("count = batch.weights.sum()", "count = (batch.weights.sum(1) > 0).sum()", "the metric certain"),
+    ],
+)
+def test_an_objective_that_cannot_be_packed_and_says_so_is_seen(site, right, wrong, word):
+    source = TEXT.replace(right, wrong)
+    assert source != TEXT
+    with suite(site, source, NEEDS[TEXT], PACKABLE) as one, pytest.raises(Nonconforming, match=word):
+        one.test_packed_rows_are_rows()
+
+
+def test_a_packable_objective_passes(site):
+    with suite(site, TEXT, NEEDS[TEXT], PACKABLE) as one:
+        one.test_packed_rows_are_rows()
+
+
+def test_an_objective_that_is_not_packable_is_not_asked(site):
+    with suite(site, TEXT, NEEDS[TEXT]) as one, pytest.raises(NotApplicable, match="does not say `packable`"):
+        one.test_packed_rows_are_rows()
+
+
+def test_packable_objectives_read_no_values(site):
+    with suite(site, PAIRS, NEEDS[PAIRS], PACKABLE) as one, pytest.raises(Nonconforming, match="reads length, ref"):
+        one.test_packed_rows_are_rows()
+
+
+@pytest.mark.parametrize("gives", ["{'other': 1}", "{'margin': 2.0}"])
+def test_an_encoding_of_settings_that_it_does_not_have_is_seen(site, gives):
+    more = f"def encoding(self): return {gives}"
+    with suite(site, TEXT, NEEDS[TEXT], more) as one, pytest.raises(Nonconforming, match=r"encoding\(\) of"):
+        one.test_encoding_names_its_settings()
+
+
+@pytest.mark.parametrize("gives", ["{}", "{'margin': self.margin}"])
+def test_an_encoding_of_its_settings_passes(site, gives):
+    with suite(site, TEXT, NEEDS[TEXT], f"def encoding(self): return {gives}") as one:
+        one.test_encoding_names_its_settings()
