@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lmgraft.recipe import Recipe, StageNode
     from lmgraft.seams.architecture import DecoderSpec
 
-__all__ = ["mismatches", "too_long"]
+__all__ = ["mismatches", "spec_of", "too_long"]
 
 #: What may differ between two stages of one model: none of it shapes a tensor.
 FREE = frozenset({"context", "norm_eps", "rope_theta"})
@@ -26,10 +26,10 @@ def mismatches(recipe: Recipe, stage: str) -> Iterator[Problem]:
     settings tell no :class:`DecoderSpec` are left to the loading of weights.
     """
     node = recipe.stage(stage)
-    ours = _spec(node)
+    ours = spec_of(node)
     names = node.inputs.get("model", ())
     origin, merged = _origin(recipe, names[0]) if names else (None, False)
-    theirs = _spec(origin) if origin is not None else None
+    theirs = spec_of(origin) if origin is not None else None
     if ours is None or theirs is None or origin is None:
         return
     settings = {
@@ -55,7 +55,7 @@ def mismatches(recipe: Recipe, stage: str) -> Iterator[Problem]:
 
 def too_long(recipe: Recipe, stage: str) -> Iterator[Problem]:
     """Sequences longer than the architecture is made for."""
-    spec, length = _spec(recipe.stage(stage)), getattr(recipe.stage(stage).config, "seq_len", 0)
+    spec, length = spec_of(recipe.stage(stage)), getattr(recipe.stage(stage).config, "seq_len", 0)
     if spec is not None and length > spec.context:
         cause = f"the architecture is made for sequences of {spec.context} tokens at most"
         remedy = f"set {stage}.seq_len={spec.context}, or give the architecture a longer context"
@@ -73,7 +73,8 @@ def _origin(recipe: Recipe, name: str) -> tuple[StageNode | None, bool]:
     return node, merged
 
 
-def _spec(node: StageNode) -> DecoderSpec | None:
+def spec_of(node: StageNode) -> DecoderSpec | None:
+    """What the stage's architecture tells of itself, before it is built; None where it tells nothing."""
     for part in node.parts:
         if part.seam == "architecture":
             tell = getattr(part.config, "spec", None)

@@ -20,6 +20,7 @@ from lmgraft.artifacts import Artifact, checkpoint
 from lmgraft.devices import resolve_precision
 from lmgraft.errors import Problem, UserError
 from lmgraft.stages import _feed as feed
+from lmgraft.stages import _frozen as frozen
 from lmgraft.stages import _packed as packed
 from lmgraft.stages import _rows as rows
 from lmgraft.stages.training import TrainStage
@@ -89,6 +90,7 @@ class Train:
 
     def run(self, context: StageContext) -> None:
         from lmgraft.artifacts import tokenizer
+        from lmgraft.stages import _token_ids as token_ids
         from lmgraft.training.events import Follower
 
         job = self._job(context)
@@ -96,7 +98,9 @@ class Train:
         if job.tokens is None:
             rows.lay_out(context, job)
         else:
+            token_ids.check(context, packed.sources(job), job.vocab_size)
             packed.tell(context, job)
+        frozen.tell(context, job)
         parallelism = context.part("parallelism")
         with (
             context.progress(f"training {context.name}", self.config.steps, "step") as bar,
@@ -171,6 +175,7 @@ class Train:
         fingerprint = tokenizer.load(job.tokenizer).fingerprint()
         if job.model is not None:
             problems += _other_vocabulary(context.name, job.vocab_size, fingerprint, job.model)
+        problems += frozen.problems(context, job)
         problems += rows.encoded_otherwise(context, context.inputs["data"][0])
         for artifact in context.inputs.get("reference") or ():
             problems += _other_reference(context, artifact, fingerprint)

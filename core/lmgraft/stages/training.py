@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lmgraft.component import MISSING, StageConfig, execution, from_stage, slot
 from lmgraft.errors import Problem
-from lmgraft.seams.architecture import Role
-from lmgraft.stages import _blends, _row_data, _shapes
+from lmgraft.stages import _blends, _frozen, _row_data, _shapes
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
@@ -124,10 +123,7 @@ class TrainStage(StageConfig):
             yield f"clip is {self.clip}; it must be above 0, or null for no clipping"
         if self.micro_batch is not None and self.micro_batch < 1:
             yield f"micro_batch is {self.micro_batch}; it must be at least 1, or null"
-        roles = [role.value for role in Role]
-        for name in self.trainable:
-            if name not in roles:
-                yield f"trainable names {name!r}; roles of weights are {', '.join(roles)}"
+        yield from _frozen.of_settings(self)
         yield from _blends.problems(self)
         if self.model is None and self.initializer is None:
             yield "neither model nor initializer is set: the weights must start from something"
@@ -145,5 +141,6 @@ class TrainStage(StageConfig):
         yield from _row_data.problems(recipe, stage)
         yield from _row_data.unpackable(recipe, stage)
         yield from _row_data.needs_reference(recipe, stage)
+        yield from _frozen.of_recipe(recipe, stage)
         yield from _shapes.mismatches(recipe, stage)
         yield from _shapes.too_long(recipe, stage)

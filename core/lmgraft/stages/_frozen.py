@@ -1,0 +1,123 @@
+"""What a train stage leaves as it is: whether ``trainable`` and ``frozen_vocabulary`` fit the model and the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmgraft.errors import Problem
+from lmgraft.seams.architecture import Role
+from lmgraft.stages import _shapes
+
+if TYPE_CHECKING:
+    from lmgraft.recipe import Recipe
+    from lmgraft.seams.architecture import DecoderSpec
+    from lmgraft.seams.stage import StageContext
+    from lmgraft.seams.tokenizer import TextTokenizer
+    from lmgraft.stages.train import Job
+    from lmgraft.stages.training import TrainStage
+
+__all__ = ["of_recipe", "of_settings", "problems", "tell"]
+
+TABLES = frozenset({Role.EMBEDDING, Role.HEAD})
+
+
+def of_settings(settings: TrainStage) -> Iterator[str]:
+    roles = [role.value for role in Role]
+    for name in settings.trainable:
+        if name not in roles:
+            yield f"trainable names {name!r}; roles of weights are {', '.join(roles)}"
+    if settings.frozen_vocabulary is not None and settings.model is None:
+        yield "frozen_vocabulary is set and model is not: it would keep rows as the initializer draws them"
+
+
+def of_recipe(recipe: Recipe, stage: str) -> Iterator[Problem]:
+    """Roles that a decoder of these settings does not have; other architectures are asked once they are built."""
+    node = recipe.stage(stage)
+    spec, wanted = _shapes.spec_of(node), _wanted(node.config)  # type: ignore[arg-type]
+    if spec is not None and wanted:
+        yield from _no_such_roles(stage, wanted, _roles_of(spec))
+
+
+def problems(context: StageContext, job: Job) -> Iterator[Problem]:
+    """What the built model and the vocabularies themselves say."""
+    wanted = _wanted(job.settings)
+    if wanted:
+        architecture = job.part("architecture")
+        named = architecture.build(job.vocab_size, "meta").named_parameters()
+        there = frozenset(architecture.role(name).role for name, _ in named)
+        yield from _no_such_roles(context.name, wanted, there)
+    for old in context.inputs.get("frozen_vocabulary") or ():
+        yield from _other_rows(context.name, job, old.stage, old.path)
+
+
+def tell(context: StageContext, job: Job) -> None:
+    """What stays as it is, to the person who waits."""
+    if job.settings.trainable:
+        start = "" if job.model else ", which keep what the initializer drew"
+        context.note(f"training {', '.join(job.settings.trainable)} alone; the other weights are frozen{start}")
+    if job.frozen_rows:
+        left = job.vocab_size - job.frozen_rows
+        context.note(f"rows of embedding and head: {job.frozen_rows:,} are frozen, {left:,} are not")
+
+
+def _no_such_roles(stage: str, wanted: frozenset[Role], there: frozenset[Role]) -> Iterator[Problem]:
+    if wanted & there:
+        return
+    named = ",".join(sorted(role.value for role in wanted))
+    cause = (
+        f"the architecture has no parameter of such a role; its roles are {', '.join(sorted(r.value for r in there))}"
+    )
+    if Role.HEAD in wanted and Role.EMBEDDING in there:
+        cause += ", and its head is the embedding"
+    remedy = f"{stage}.trainable=[embedding]" if wanted <= TABLES else f"name some of these in {stage}.trainable"
+    yield Problem(f"{stage}.trainable=[{named}] leaves nothing to train", cause, remedy)
+
+
+def _other_rows(stage: str, job: Job, origin: str, folder: Path) -> Iterator[Problem]:
+    from lmgraft.artifacts import tokenizer
+
+    old, new = tokenizer.load(folder), tokenizer.load(job.tokenizer)
+    fact = f"stage {stage}: frozen_vocabulary={origin} does not fit"
+    if old.vocab_size > new.vocab_size:
+        cause = f"it has {old.vocab_size:,} tokens, and the data were encoded with {new.vocab_size:,}"
+        yield Problem(fact, cause, f"name the smaller vocabulary that was extended, or {stage}.frozen_vocabulary=null")
+    elif (index := _first_other(old, new)) is not None:
+        pieces = f"{old.decode([index])!r} there and {new.decode([index])!r} in the data's"
+        cause = f"rows are frozen by their number, and id {index} is {pieces}"
+        yield Problem(fact, cause, "extend a vocabulary with the tokenizer `extended`, which changes no old id")
+    elif old.vocab_size == new.vocab_size and (wanted := _wanted(job.settings)) and wanted <= TABLES:
+        named = ",".join(sorted(role.value for role in wanted))
+        cause = f"{origin} has all {new.vocab_size:,} tokens of the data, so every row of {named} is frozen"
+        remedy = f"name the vocabulary before it was extended, or {stage}.frozen_vocabulary=null"
+        yield Problem(f"{stage}.trainable=[{named}] leaves nothing to train", cause, remedy)
+
+
+def _first_other(old: TextTokenizer, new: TextTokenizer) -> int | None:
+    """The first id that stands for other text in the two; None: there is none."""
+    if old.fingerprint() == new.fingerprint():
+        return None
+    sizes = zip(old.token_bytes(), new.token_bytes(), strict=False)
+    for index, (one, other) in enumerate(sizes):
+        if one != other or old.decode([index]) != new.decode([index]):
+            return index
+    return None
+
+
+def _wanted(settings: TrainStage) -> frozenset[Role]:
+    return frozenset(Role(name) for name in settings.trainable)
+
+
+def _roles_of(spec: DecoderSpec) -> frozenset[Role]:
+    """The roles of a standard decoder's parameters, as ``DECODER_NAMES`` lists them."""
+    there = {Role.EMBEDDING, Role.QUERY, Role.KEY, Role.VALUE, Role.ATTENTION_OUT, Role.MLP_IN, Role.MLP_OUT}
+    switches = {
+        Role.HEAD: not spec.tied,
+        Role.POSITION: spec.positions == "learned",
+        Role.NORM: spec.norm != "none",
+        Role.MLP_GATE: spec.gated,
+        Role.BIAS: spec.bias or spec.qkv_bias or spec.norm == "layernorm",
+        Role.OTHER: spec.experts > 0,
+    }
+    return frozenset(there | {role for role, has in switches.items() if has})
