@@ -1,0 +1,159 @@
+"""A SentencePiece model as the content of tokenizer.json, so that ids are those of ``sentencepiece`` itself.
+
+What a model does is said in Hugging Face's terms:
+
+- pieces keep their ids. BPE: scores become the order of merges (``merges.py``). Unigram: scores as they are.
+- the normalizer becomes a sequence: the charsmap, no superfluous spaces, U+2581 for each space and before all.
+- user-defined pieces are cut out of the text before the model sees it, longest first, wherever they stand.
+- control, byte and unknown pieces are never found in text: ``</s>`` written out is four characters.
+
+Differences that cannot be expressed are listed in the README.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lmgraft.errors import Problem, UserError
+
+from lmgraft_vocabularies.merges import merges_of
+from lmgraft_vocabularies.sentence_model import SPACE, Kind, PieceType, SentenceModel
+
+__all__ = ["added", "to_json"]
+
+_SPECIAL = (PieceType.control, PieceType.unknown)
+
+
+def to_json(model: SentenceModel) -> dict[str, Any]:
+    """The content of tokenizer.json.
+
+    Raises :class:`~lmgraft.errors.UserError` for models of whole words or characters, for those that mark spaces at the
+    end of words, and for BPE with unused pieces, which SentencePiece merges and takes apart again.
+    """
+    _check(model)
+    symbols = [piece.text for piece in model.pieces if piece.type is PieceType.user_defined]
+    special = [(index, piece) for index, piece in enumerate(model.pieces) if piece.type in _SPECIAL]
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [added(index, piece.text) for index, piece in special],
+        "normalizer": _normalizer(model),
+        "pre_tokenizer": _pre_tokenizer(model, symbols),
+        "post_processor": None,
+        "decoder": _decoder(model),
+        "model": _bpe(model, symbols) if model.kind is Kind.bpe else _unigram(model),
+    }
+
+
+def added(index: int, text: str) -> dict[str, Any]:
+    """A special token as tokenizer.json lists it."""
+    marks = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return {"id": index, "content": text, **marks}
+
+
+def _check(model: SentenceModel) -> None:
+    unused = sum(piece.type is PieceType.unused for piece in model.pieces)
+    if model.kind not in (Kind.bpe, Kind.unigram):
+        fact = f"{model.path} is a SentencePiece model of the type {model.kind.name}"
+        cause = "tokenizer.json cannot say how it cuts text; bpe and unigram it can"
+    elif model.space_is_suffix:
+        fact = f"{model.path} marks spaces at the end of words (treat_whitespace_as_suffix)"
+        cause = "tokenizer.json can mark them at the beginning only"
+    elif unused:
+        fact = f"{model.path} has {unused} unused pieces"
+        cause = "SentencePiece passes over them in a way that tokenizer.json cannot express"
+    else:
+        return
+    raise UserError(Problem(fact, cause, "train it again with model_type=bpe or unigram, and such settings left out"))
+
+
+def _bpe(model: SentenceModel, symbols: list[str]) -> dict[str, Any]:
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": model.unknown_piece,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": True,
+        "byte_fallback": model.byte_fallback,
+        # A user-defined piece is a stretch of its own, and taken whole; nothing merges to it.
+        "ignore_merges": bool(symbols),
+        "vocab": {piece.text: index for index, piece in enumerate(model.pieces)},
+        "merges": [list(pair) for pair in merges_of(model.pieces)],
+    }
+
+
+def _unigram(model: SentenceModel) -> dict[str, Any]:
+    unknown = next(index for index, piece in enumerate(model.pieces) if piece.type is PieceType.unknown)
+    lowest = min((piece.score for piece in model.pieces if piece.type is PieceType.normal), default=0.0)
+    # The library derives the score of unknown characters from the lowest of all pieces, sentencepiece from that of
+    # normal ones; those that are never found in text have none of their own.
+    scores = {PieceType.normal: None, PieceType.user_defined: 0.0}
+    vocab = [
+        [piece.text, piece.score if piece.type is PieceType.normal else scores.get(piece.type, lowest)]
+        for piece in model.pieces
+    ]
+    return {"type": "Unigram", "unk_id": unknown, "vocab": vocab, "byte_fallback": model.byte_fallback}
+
+
+def _normalizer(model: SentenceModel) -> dict[str, Any] | None:
+    """What sentencepiece's normalizer.cc does, in its order."""
+    space = SPACE if model.escape_spaces else " "
+    steps: list[dict[str, Any]] = []
+    if model.charsmap:
+        import base64
+
+        steps.append({"type": "Precompiled", "precompiled_charsmap": base64.b64encode(model.charsmap).decode()})
+    if model.remove_extra_spaces:
+        steps += [_replace({"Regex": r"\A +"}, ""), _replace({"Regex": " {2,}"}, " ")]
+    if model.escape_spaces:
+        steps.append(_replace({"String": " "}, SPACE))
+    if model.remove_extra_spaces:
+        steps.append(_replace({"Regex": rf"{space}+\z"}, ""))
+    if model.dummy_prefix:
+        steps.append({"type": "Prepend", "prepend": space})
+    return {"type": "Sequence", "normalizers": steps} if steps else None
+
+
+def _replace(pattern: dict[str, str], content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def _pre_tokenizer(model: SentenceModel, symbols: list[str]) -> dict[str, Any] | None:
+    steps = []
+    if symbols:
+        texts = sorted((text.replace(" ", SPACE) for text in symbols), key=len, reverse=True)
+        steps.append(_split("|".join(map(_escaped, texts))))
+    if symbols or model.kind is Kind.unigram:  # merges never spell a special token, but whole stretches may be one
+        steps.append(_split("|".join(_within(model))))
+    if not steps:
+        return None
+    return steps[0] if len(steps) == 1 else {"type": "Sequence", "pretokenizers": steps}
+
+
+def _split(pattern: str) -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+
+
+def _within(model: SentenceModel) -> list[str]:
+    """Places behind the first character of a special token that is written out: cut there, it is found no more."""
+    texts = [piece.text for piece in model.pieces if piece.type in _SPECIAL and len(piece.text) > 1]
+    found = [f"(?<={_escaped(text[0])})(?={_escaped(text[1:])})" for text in texts]
+    if any(piece.type is PieceType.byte for piece in model.pieces):
+        found.append("(?<=<)(?=0x[0-9A-F]{2}>)")
+    return found
+
+
+def _escaped(text: str) -> str:
+    """For Oniguruma, in which ``re.escape``'s escapes of white space mean the same."""
+    return re.escape(text)
+
+
+def _decoder(model: SentenceModel) -> dict[str, Any]:
+    """Spaces for U+2581, bytes joined to characters, and the space away that was put before the text."""
+    steps: list[dict[str, Any]] = [_replace({"String": SPACE}, " "), {"type": "ByteFallback"}, {"type": "Fuse"}]
+    if model.dummy_prefix:
+        steps.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    return {"type": "Sequence", "decoders": steps}
