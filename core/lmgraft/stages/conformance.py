@@ -6,7 +6,16 @@ from typing import Any, ClassVar
 
 from lmgraft.testing.stage import StageSuite
 
-__all__ = ["TestCorpus", "TestEvaluate", "TestMerge", "TestScore", "TestTokenizer", "TestTokens", "TestTrain"]
+__all__ = [
+    "TestCorpus",
+    "TestEvaluate",
+    "TestMerge",
+    "TestScore",
+    "TestTokenizer",
+    "TestTokens",
+    "TestTokensOfRows",
+    "TestTrain",
+]
 
 _SMALL = {"hidden": 16, "layers": 1, "heads": 2, "kv_heads": 2, "mlp": 32, "context": 32}
 
@@ -28,6 +37,12 @@ class TestTokenizer(StageSuite):
 
 class TestTokens(StageSuite):
     component = "tokens"
+
+
+class TestTokensOfRows(StageSuite):
+    component = "tokens"
+    parts: ClassVar[dict[str, Any]] = {"objective": "sft"}
+    rows = "messages"
 
 
 class TestTrain(StageSuite):

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 from lmgraft.stages import conformance
-from lmgraft.stages.conformance import TestCorpus, TestMerge, TestTokenizer, TestTokens
+from lmgraft.stages.conformance import TestCorpus, TestMerge, TestTokenizer, TestTokens, TestTokensOfRows
 
-__all__ = ["TestCorpus", "TestEvaluate", "TestMerge", "TestScore", "TestTokenizer", "TestTokens", "TestTrain"]
+__all__ = [
+    "TestCorpus",
+    "TestEvaluate",
+    "TestMerge",
+    "TestScore",
+    "TestTokenizer",
+    "TestTokens",
+    "TestTokensOfRows",
+    "TestTrain",
+]
 
 
 @pytest.mark.slow
