@@ -30,7 +30,7 @@ from pathlib import Path
 
 import torch
 from lmgraft.seams.architecture import Role, TensorRole
-from lmgraft.training import ranks
+from lmgraft.training import freezing, ranks
 from lmgraft.training.handle import Handle
 from lmgraft.training.settings import repeatable
 from lmgraft_data_parallel.engine import SingleEngine
@@ -67,6 +67,12 @@ def changed(plan, wrong):
         return replace(plan, objective=Totals(plan.objective, wrong))
     if plan.optimizer is not None and wrong == "roles of its own":
         return replace(plan, optimizer=Roles(plan.optimizer))
+    if wrong in ("trains everything", "puts frozen weights back"):
+        return replace(plan, trainable=frozenset(), frozen_rows=0)
+    if wrong == "forgets the rows":
+        return replace(plan, frozen_rows=0)
+    if wrong == "leaves the head out" and Role.EMBEDDING in plan.trainable:
+        return replace(plan, trainable=frozenset({Role.EMBEDDING}))
     return plan
 
 
@@ -104,6 +110,8 @@ class Engine(SingleEngine):
             with torch.no_grad():
                 for parameter in self._module.parameters():
                     parameter.copy_(parameter.bfloat16())
+        shapes = {name: one.shape for name, one in self._module.named_parameters()}
+        self.firsts = {name: shape[0] for name, shape in shapes.items()} | freezing.first_rows(plan, shapes)
         self.start = {name: one.detach().clone() for name, one in self._module.named_parameters()}
         if wrong == "draws from everybody's generator" and plan.weights is None:
             with torch.no_grad():
@@ -146,6 +154,13 @@ class Engine(SingleEngine):
             self.discard, kept = lambda: None, self.discard
             super().apply(lr)
             self.discard = kept
+            return
+        if self.wrong == "puts frozen weights back":
+            kept = {name: one.detach().clone() for name, one in self._module.named_parameters()}
+            super().apply(lr)
+            with torch.no_grad():
+                for name, one in self._module.named_parameters():
+                    one[: self.firsts[name]] = kept[name][: self.firsts[name]]
             return
         super().apply(lr)
         if self.wrong == "bfloat16 weights" and self._plan.precision == "bfloat16":
@@ -311,6 +326,17 @@ def test_a_sound_one_passes_everything(site: Any) -> None:
         ("answers in bfloat16", "test_bfloat16", ["answers in bfloat16: logprob"]),
         ("autocast around everything", "test_bfloat16", ["the objective inside autocast"]),
         ("scores with gradients", "test_scoring_is_forward_only", ["logprob", "require grad", "no_grad"]),
+        (
+            "trains everything",
+            "test_frozen_weights_keep",
+            ["trainable=", "weights changed", "lmgraft.training.freezing"],
+        ),
+        ("forgets the rows", "test_frozen_weights_keep", ["60% of the rows frozen", "of its frozen weights changed"]),
+        ("leaves the head out", "test_frozen_weights_keep", ["lm_head.weight is not trained"]),
+        ("puts frozen weights back", "test_frozen_weights_have_no_state", ["exp_avg of 97 rows", "39 of its 97 rows"]),
+        ("puts frozen weights back", "test_frozen_weights_are_not_in_the_norm", ["clip=0.02", "what is trained alone"]),
+        ("trains everything", "test_frozen_steps_are_equal", ["differs from that of one process"]),
+        ("forgets moments", "test_frozen_checkpoints_cross_sizes", ["with parts frozen", "goes on otherwise"]),
         ("never in eval", "test_scoring_is_forward_only", ["in score", "training", "module.eval()"]),
         ("never in train", "test_scoring_is_forward_only", ["in forward_backward", "evaluating", "module.train()"]),
     ],

@@ -37,7 +37,7 @@ class Architecture:
         return TensorRole(ROLES[name.split(".")[0]])
 
 
-def plan(*roles: Role, rows: int = 0, optimizer: Any = object()) -> EnginePlan:
+def plan(*roles: Role, rows: int = 0, optimizer: Any = "some") -> EnginePlan:
     architecture: Any = Architecture()
     settings = {"vocab_size": VOCABULARY, "device": "cpu", "precision": "float32", "seed": 0}
     more = {"trainable": frozenset(roles), "frozen_rows": rows, "optimizer": optimizer}
