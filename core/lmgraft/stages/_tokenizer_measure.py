@@ -7,7 +7,7 @@ Files in the artifact, beside the tokenizer's own:
     of the same counts; ``pieces`` of two bytes or more: the longest ones, those that the measured text never used, the
     most frequent ones; ``base`` where there is one: how the two vocabularies compare, what share of the text changed.
 ``look.json``
-    A few passages of every source as tokens, with their places, for the report.
+    A passage of every language of every source as tokens, with their places, for the report.
 ``changed.jsonl``
     With a base: every measured line that is encoded differently, with its tokens before and after. Pieces are
     written so that all of them can be read (:func:`lmgraft.tokenview.shown.visible`): a space is ``·``.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,8 +36,8 @@ __all__ = ["CHANGED", "LOOK", "MEASURE", "Measure", "measured_bytes"]
 
 MEASURE, LOOK, CHANGED = "measure.json", "look.json", "changed.jsonl"
 
-#: Characters of a passage in ``look.json``, and how many passages of a source and in all.
-PASSAGE, PASSAGES, ALL_PASSAGES = 600, 2, 12
+#: Characters of a passage in ``look.json``, and how many passages there are at most.
+PASSAGE, PASSAGES = 600, 12
 #: Pieces of each list in ``measure.json``.
 LISTED = 40
 
@@ -110,7 +111,7 @@ class Measure:
         self.languages: dict[str, Group] = {}
         self.total = Group()
         self.used: NDArray[np.int64] = np.zeros(view.vocab_size, dtype=np.int64)
-        self.look: dict[str, list[dict[str, Any]]] = {}
+        self.look: dict[str, dict[str, dict[str, Any]]] = {}
 
     def run(self, folder: Path, out: Path, advance: Amount) -> None:
         """``advance`` is called with bytes as they are measured."""
@@ -123,8 +124,7 @@ class Measure:
         if self.base is None:
             (out / CHANGED).unlink()
         _write(out / MEASURE, self.told())
-        passages = [passage for own in self.look.values() for passage in own][:ALL_PASSAGES]
-        _write(out / LOOK, {"passages": passages}, indent=None)
+        _write(out / LOOK, {"passages": self._passages()}, indent=None)
 
     def _split(self, folder: Path, split: str, shares: Mapping[str, float], changed: IO[str], advance: Amount) -> None:
         numbers: dict[str, int] = {}
@@ -200,21 +200,25 @@ class Measure:
         return any_changed
 
     def _passage(self, row: Row, text: str) -> None:
-        """The beginning of a block, for the page: of each source a few, each of another document."""
-        own = self.look.setdefault(row.source, [])
-        if len(own) >= PASSAGES or any(passage["document"] == row.id for passage in own) or not text.strip():
-            return
+        """The beginning of a block, for the page: one of every language of every source."""
         text = text[:PASSAGE]
-        own.append(
-            {
-                "source": row.source,
-                "language": row.language or script(text),
-                "document": row.id,
-                "text": text,
-                "tokens": _tokens(self.view, text),
-                **({"base": _tokens(self.base, text)} if self.base is not None else {}),
-            }
-        )
+        language = row.language or script(text)
+        if not text.strip() or language in self.look.setdefault(row.source, {}):
+            return
+        self.look[row.source][language] = {
+            "source": row.source,
+            "language": language,
+            "document": row.id,
+            "text": text,
+            "tokens": _tokens(self.view, text),
+            **({"base": _tokens(self.base, text)} if self.base is not None else {}),
+        }
+
+    def _passages(self) -> list[dict[str, Any]]:
+        """The first of each source, then the second of each, and so on."""
+        own = [list(passages.values()) for passages in self.look.values()]
+        turns = [passage for turn in zip_longest(*own) for passage in turn if passage is not None]
+        return turns[:PASSAGES]
 
     def told(self) -> dict[str, Any]:
         """``measure.json``."""

@@ -78,7 +78,7 @@ def read(given: str) -> Text:
         return _read(STDIN, sys.stdin.buffer, None)
     try:
         path = Path(given).expanduser()
-        found = path.exists()
+        found = bool(given) and path.exists()
     except (OSError, ValueError, RuntimeError):  # too long for a name, a zero byte, an unknown user's home
         found = False
     if found and path.is_dir():
