@@ -127,14 +127,25 @@ def _cell(row: ScoreRow) -> str:
     return f"{row['value']:.4g} ({bounds[0]:.3g} to {bounds[1]:.3g})"
 
 
-def _bits_per_byte(stage: str, rows: Sequence[ScoreRow]) -> Markup:
-    """Models beside compressors on the same text: the one figure that compares them."""
+def _bits_per_byte(stage: str, rows: Sequence[ScoreRow]) -> list[tuple[str, Markup]]:
+    """Models beside compressors on the same text: the one figure that compares them. An evaluator's name and its bars;
+    where there is one evaluator alone the name is empty."""
+    givers = list(dict.fromkeys(row["evaluator"] for row in rows if row["name"] == "bits_per_byte"))
+    several = len(givers) > 1
+    return [
+        (
+            giver if several else "",
+            _bars(f"bpb-{stage}-{giver}" if several else f"bpb-{stage}", [r for r in rows if r["evaluator"] == giver]),
+        )
+        for giver in givers
+    ]
+
+
+def _bars(name: str, rows: Sequence[ScoreRow]) -> Markup:
     own = [bars.Bar(row["stage"], row["value"]) for row in rows if row["name"] == "bits_per_byte"]
     others = {row["name"]: row["value"] for row in rows if row["reference"] and row["name"].endswith("_bits_per_byte")}
     beside = [bars.Bar(f"{_compressor(name)} (same text)", value, True) for name, value in others.items()]
-    if not own:
-        return Markup("")
-    return bars.draw([*own, *beside], id=f"bpb-{stage}", title="Bits per byte, less is better", unit="bits/byte")
+    return bars.draw([*own, *beside], id=name, title="Bits per byte, less is better", unit="bits/byte")
 
 
 def _compressor(name: str) -> str:

@@ -49,9 +49,14 @@ class Evaluate:
         write(context.out, scores, self._look_up(context, samples))
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
-        for row in read(artifact.path):
-            if not row["reference"]:
-                yield f"{row['name']} of {row['stage']}", f"{row['value']:.4g}"
+        rows = [row for row in read(artifact.path) if not row["reference"]]
+        givers: dict[str, set[str]] = {}
+        for row in rows:
+            givers.setdefault(row["name"], set()).add(row["evaluator"])
+        for row in rows:
+            # Two evaluators of one kind, each on a language of its own, have scores of the same names.
+            by = f" by {row['evaluator']}" if len(givers[row["name"]]) > 1 else ""
+            yield f"{row['name']} of {row['stage']}{by}", f"{row['value']:.4g}"
 
     def _precision(self, context: StageContext) -> str:
         from lmgraft.devices import resolve_precision
