@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -200,6 +201,22 @@ def test_several_models_stand_side_by_side_and_the_best_is_marked(tmp_path: Path
     assert '<td class="num"><strong>0.5</strong></td>' in page.source
     assert '<td class="num">1.9</td>' in page.source
     assert page.count("b") == 0
+
+
+def test_two_evaluators_of_one_kind_are_drawn_apart(tmp_path: Path) -> None:
+    run_dir(tmp_path)
+    (tmp_path / "stages/evaluate").mkdir(parents=True)
+    rows = [
+        ScoreRow(**{**score(name, value, reference=name != "bits_per_byte"), "evaluator": evaluator})
+        for evaluator, own, gzip in (("english", 1.9, 2.5), ("chinese", 2.8, 4.3))
+        for name, value in (("bits_per_byte", own), ("gzip_bits_per_byte", gzip))
+    ]
+    write(tmp_path / "stages/evaluate", rows, [])
+    source = Page(render(tmp_path)).source
+    for evaluator, drawn in (("english", ["1.900", "2.500"]), ("chinese", ["2.800", "4.300"])):
+        figure = source.split(f"Bits per byte</strong> by <code>{evaluator}</code>")[1].split("</figure>")[0]
+        assert re.findall(r'class="value"[^>]*>([^<]*)<', figure) == drawn
+        assert f'id="bpb-evaluate-{evaluator}-title"' in figure
 
 
 def test_recorded_scores_stand_in_for_a_lost_artifact(tmp_path: Path) -> None:

@@ -164,6 +164,13 @@ def test_scores_are_those_that_the_evaluator_gives(run: Run, corpus: Artifact, m
     }
 
 
+def test_scores_of_two_evaluators_of_one_kind_are_told_apart(run: Run) -> None:
+    stage, context = run(names=["english", "chinese"])
+    told = [name for name, _ in stage.summary(Artifact("scores", context.out, "2" * 64, "evaluate"))]
+    assert len(set(told)) == len(told) == 6
+    assert "bits_per_byte of pretrain by chinese" in told
+
+
 def test_samples_follow_their_prompts_and_are_looked_up(run: Run, corpus: Artifact) -> None:
     _, context = run()
     rows = read_samples(context.out)
