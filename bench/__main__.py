@@ -7,7 +7,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 
-NAMES = ("startup", "merge", "filters", "html", "minhash", "web_corpus", "classifiers", "clean_text")
+NAMES = ("startup", "merge", "filters", "html", "minhash", "web_corpus", "classifiers", "clean_text", "tokenize")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 

@@ -279,8 +279,8 @@ def test_other_ids_in_the_sample(
 
 def test_other_ids_found_while_encoding(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gigatoken")
-    texts = [f"plain document number {n}" for n in range(3000)] + ["the odd document that differs"]
-    texts += [f"more of the plain documents, {n}" for n in range(3000)]
+    texts = [f"plain document number {n}" for n in range(500)] + ["the odd document that differs"]
+    texts += [f"more of the plain documents, {n}" for n in range(500)]
     corpus = write_corpus(tmp_path / "corpus", {"train": texts}, group_rows=10_000)
     Tokens(TokensStage(encoder=Encoder.tokenizers)).run(context(corpus, tokenizer, tmp_path / "right"))
     differing(monkeypatch, "odd document")
@@ -289,9 +289,9 @@ def test_other_ids_found_while_encoding(tokenizer: Path, tmp_path: Path, monkeyp
     Tokens(TokensStage()).run(told)
     assert "encoding with gigatoken" in told.notes[0]
     assert "starting over with tokenizers; gigatoken: it gives other ids" in told.notes[1]
-    assert "'s/train3000' of split train, from token 2" in told.notes[1]
+    assert "'s/train500' of split train, from token 2" in told.notes[1]
     assert contents(tmp_path / "out") == contents(tmp_path / "right")
-    with pytest.raises(UserError, match="'s/train3000'"):
+    with pytest.raises(UserError, match="'s/train500'"):
         Tokens(TokensStage(encoder=Encoder.gigatoken)).run(context(corpus, tokenizer, tmp_path / "refused"))
 
 
