@@ -86,6 +86,7 @@ def test_ranks_read_one_batch_between_them(loader: Callable[..., MixedLoader], b
             shares = [loader(batch).microbatches(step, rank, size, 2) for rank in range(size)]
             each = [rows(share) for share in shares]
             assert [each[index % size][index // size] for index in range(batch)] == whole
+            assert sum(map(len, each)) == batch
             assert len({tuple(one.tokens.shape for one in share) for share in shares}) == 1
 
 
