@@ -153,9 +153,9 @@ class TokensStage(StageConfig):
     objective: Any = slot("objective", optional=True)
     """For rows: what makes examples of them; null packs plain text."""
     encoder: Encoder = execution(Encoder.auto)
-    """The library that encodes; ids are the same."""
+    """The library that encodes plain text; ids are the same."""
     workers: int = execution(0)
-    """Threads of the tokenizer; 0 takes one per processor core."""
+    """Threads that encode; 0 takes one per processor core."""
 
     def provides(self) -> frozenset[str]:
         """An objective here only encodes, for which it needs no reference; who trains on the rows does."""
@@ -164,6 +164,8 @@ class TokensStage(StageConfig):
     def check(self) -> Iterator[str]:
         if self.workers < 0:
             yield f"workers is {self.workers}; 0 takes one per core, otherwise at least 1"
+        if self.objective is not None and self.encoder is Encoder.gigatoken:
+            yield "encoder is gigatoken, which takes whole texts; rows are encoded in pieces: auto or tokenizers"
 
 
 @dataclass

@@ -45,7 +45,7 @@ class Tokens:
 
     def run(self, context: StageContext) -> None:
         if self.config.objective is not None:
-            _encode_rows.encode_rows(context)
+            _encode_rows.encode_rows(context, self.config.workers or _cores())
             return
         source = context.inputs["tokenizer"][0].path
         saved = tokenizers.load(source)

@@ -109,7 +109,8 @@ def test_shards_hold_the_split_in_order(chats: Path, vocabulary: Path, saved: Sa
     assert sum(held.advanced) == 46
     summary = dict(row_summary(Artifact("tokens", held.out, "")))
     assert summary["train rows"] == "40"
-    assert summary["train tokens"].startswith(f"{count.tokens:,}, ")
+    assert summary["train tokens"] == f"{count.tokens:,}"
+    assert summary["tokens in the longest train row"] == f"{count.longest:,}"
 
 
 def test_stopped_anywhere_it_ends_with_the_same_bytes_and_encodes_no_sealed_shard_again(
@@ -121,12 +122,12 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes_and_encodes_no_sealed_shar
     for stop in range(46):
         first = context(chats, vocabulary, f"stopped {stop}", stop)
         with pytest.raises(Stopped):
-            encode_rows(first)
+            encode_rows(first, 1 + stop % 2)
         assert list(first.out.iterdir()) == [] or stop >= 40  # nothing is published before its split is whole
         sealed = len(list((first.work / "rows").glob("*.json")))
         second = context(chats, vocabulary, f"stopped {stop}")
         second.stop = 1000
-        encode_rows(second)
+        encode_rows(second, 1 + stop % 3)
         assert digests(second.out) == expected
         assert 1000 - second.stop == 46 - _sealed_documents(first.work, sealed, whole.out)
 
@@ -139,6 +140,16 @@ def _sealed_documents(work: Path, sealed: int, whole: Path) -> int:
     return sum(pq.read_metadata(path).num_rows for path in paths[:sealed])
 
 
+def test_threads_change_no_byte(chats: Path, vocabulary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_encode_rows, "BATCH", 2)
+    found = []
+    for workers in (1, 2, 5):
+        held = context(chats, vocabulary, f"by {workers}")
+        encode_rows(held, workers)
+        found.append(digests(held.out))
+    assert found[0] == found[1] == found[2]
+
+
 def test_refused_rows_are_counted_and_the_first_ones_shown(
     tmp_path: Path, vocabulary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,7 +157,7 @@ def test_refused_rows_are_counted_and_the_first_ones_shown(
     rows = [chat(n, "" if n % 4 == 3 else None) for n in range(40)]
     held = context(write_corpus(tmp_path / "corpus", rows, [chat(41)]), vocabulary, "bad")
     with pytest.raises(UserError) as caught:
-        encode_rows(held)
+        encode_rows(held, 2)
     said = str(caught.value)
     assert "stage rows: 10 rows of train are refused" in said
     assert said.count("has no answer to learn") == 4

@@ -132,6 +132,7 @@ def test_packed_rows_from_either_source_train_alike_and_validate_as_unpacked_one
         (["sft.overlong=refuse"], ["train holds rows that are longer than seq_len=96", "overlong=refuse"]),
         (["sft.seq_len=8"], ["split train gives no example", "sft.seq_len"]),
         (["chat_rows.corpus=corpus"], ["columns:messages"]),
+        (["chat_rows.encoder=gigatoken"], ["chat_rows.encoder does not fit", "rows are encoded in pieces"]),
     ],
 )
 def test_what_cannot_be_trained_on_is_said_in_three_lines(
