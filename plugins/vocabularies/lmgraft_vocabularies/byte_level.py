@@ -13,6 +13,7 @@ from typing import Any
 from lmgraft.vocabulary import learnable
 
 from lmgraft_vocabularies.continuing import continue_bpe
+from lmgraft_vocabularies.english import is_english_bytes
 from lmgraft_vocabularies.library import opened
 from lmgraft_vocabularies.patterns import splitter_of
 from lmgraft_vocabularies.vocabulary import Vocabulary
@@ -26,36 +27,34 @@ Allowed = Callable[[int, int], bool]
 class ByteLevelBase:
     """A byte-level vocabulary that takes new pieces."""
 
-    def __init__(self, vocabulary: Vocabulary, protect_ascii: bool) -> None:
+    def __init__(self, vocabulary: Vocabulary, protect_english: bool) -> None:
         self._vocabulary = vocabulary
         self._model: dict[str, Any] = vocabulary.content["model"]
         self._tokenizer = opened(vocabulary.content, vocabulary.path)
-        self._protect_ascii = protect_ascii
+        self._protect_english = protect_english
         self._protected: set[tuple[int, int]] = set()
         # A file may say that a word which is a token is never built up from merges (ignore_merges).
         self._protected_words: set[str] = set()
         self.names = _names(vocabulary)
-        self._plain = [_is_ascii(name) for name in self.names]
 
     def protect(self, texts: Iterable[str]) -> None:
         """What stands next to each other in ``texts`` is never joined, so their encodings stay as they are."""
-        for word in count_words(learnable(texts, "extended"), self._split):
-            ids = self._ids(word)
-            self._protected.update(pairwise(ids))
+        for text in count_words(learnable(texts, "extended"), self._split):
+            word = self._spelt(text)
+            self._protected.update(pairwise(self._ids(word)))
             self._protected_words.add(word)
 
     def learn(self, texts: Iterable[str], count: int, least: int) -> int:
         """Appends up to ``count`` pieces learnt from ``texts``; returns how many there were."""
         words: dict[tuple[int, ...], int] = {}
-        for word, times in count_words(learnable(texts, "extended"), self._split).items():
-            ids = tuple(self._ids(word))
+        for text, times in count_words(learnable(texts, "extended"), self._split).items():
+            ids = tuple(self._ids(self._spelt(text)))
             if len(ids) > 1:
                 words[ids] = words.get(ids, 0) + times
         before = len(self.names)
         known = {(self._symbol(left), self._symbol(right)) for left, right in _pairs(self._model)}
         merges = []
         for pair in continue_bpe(words, self.names, count, self._allowed, least=least, known=known):
-            self._plain.extend(_is_ascii(name) for name in self.names[len(self._plain) :])
             merges.append((self.names[pair[0]], self.names[pair[1]]))
         self._append(self.names[before:], merges)
         return len(self.names) - before
@@ -85,16 +84,16 @@ class ByteLevelBase:
         return len(taken)
 
     def _takes(self, left: str, right: str) -> bool:
-        if self._protect_ascii and _is_ascii(left) and _is_ascii(right):
+        if self._protect_english and _is_english(left + right):
             return False
         vocab = self._model["vocab"]
         pair = vocab.get(left), vocab.get(right)
         return pair not in self._protected and left + right not in self._protected_words
 
     def _allowed(self, left: int, right: int) -> bool:
-        if self._protect_ascii and self._plain[left] and self._plain[right]:
-            return False
         word = self.names[left] + self.names[right]
+        if self._protect_english and _is_english(word):
+            return False
         return (left, right) not in self._protected and word not in self._protected_words
 
     def _append(self, names: list[str], merges: list[tuple[str, str]]) -> None:
@@ -106,12 +105,16 @@ class ByteLevelBase:
         self._model["merges"] = [*map(list, _pairs(self._model)), *map(list, merges)]
 
     def _split(self, text: str) -> list[str]:
+        """Words: as text where the pattern is a known one, else as the library spells them."""
         split = splitter_of(self._vocabulary.content)
         if split is not None:
-            return [_spelt(word) for word in split(text)]
+            return split(text)
         normalizer = self._tokenizer.normalizer
         normal = normalizer.normalize_str(text) if normalizer else text
         return [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+
+    def _spelt(self, word: str) -> str:
+        return word if splitter_of(self._vocabulary.content) is None else _spelt(word)
 
     def _ids(self, word: str) -> list[int]:
         return [token.id for token in self._tokenizer.model.tokenize(word)]
@@ -161,7 +164,7 @@ def _alphabet() -> dict[int, str]:
 
 
 _LETTERS = _alphabet()
-_ASCII = {letter for byte, letter in _LETTERS.items() if byte < 128}
+_BYTES = {letter: byte for byte, letter in _LETTERS.items()}
 
 
 def _spelt(word: str) -> str:
@@ -169,5 +172,5 @@ def _spelt(word: str) -> str:
     return word.encode().decode("latin-1").translate(_LETTERS)
 
 
-def _is_ascii(name: str) -> bool:
-    return all(letter in _ASCII for letter in name)
+def _is_english(name: str) -> bool:
+    return is_english_bytes(bytes(_BYTES[letter] for letter in name if letter in _BYTES))

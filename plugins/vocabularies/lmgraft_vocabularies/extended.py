@@ -77,13 +77,13 @@ class Extended:
 
     def _taking(self, vocabulary: Vocabulary) -> ByteLevelBase | SentenceBase:
         """The base as something that takes pieces."""
-        protect_ascii = self.config.protect is Protect.ascii
+        protect_english = self.config.protect is Protect.english
         if vocabulary.model is not None:
-            return SentenceBase(vocabulary, self.config.scores, protect_ascii)
+            return SentenceBase(vocabulary, self.config.scores, protect_english)
         if is_byte_level(vocabulary.content):
             if not self.config.any_pattern:
                 check_pattern(vocabulary.content, vocabulary.path)
-            return ByteLevelBase(vocabulary, protect_ascii)
+            return ByteLevelBase(vocabulary, protect_english)
         kind = vocabulary.content["model"].get("type", "BPE")
         cause = f"it is {kind}, not byte-level, and no SentencePiece .model lies beside it"
         remedy = "a base that is byte-level BPE, or a SentencePiece .model"

@@ -81,7 +81,7 @@ def _nodes(node: Any) -> Iterator[dict[str, Any]]:
 @cache
 def _compiled(name: str) -> re.Pattern[str]:
     """The pattern for Python's ``re``, which knows no ``\\p{L}`` and has other white space."""
-    letters, numbers, spaces = (_ranges(kind) for kind in ("L", "N", "Z"))
+    letters, numbers, spaces = _ranges("L", "N", "Z")
     spaces += "\\t\\n\\x0b\\x0c\\r\\x85"
     pattern = KNOWN[name].replace(r"[^\s\p{L}\p{N}]", f"[^{spaces}{letters}{numbers}]")
     pattern = pattern.replace(r"[^\r\n\p{L}\p{N}]", rf"[^\r\n{letters}{numbers}]")
@@ -89,14 +89,13 @@ def _compiled(name: str) -> re.Pattern[str]:
     return re.compile(pattern.replace(r"\S", f"[^{spaces}]").replace(r"\s", f"[{spaces}]"))
 
 
-@cache
-def _ranges(kind: str) -> str:
-    """The characters of a general category as the inside of a character class."""
-    found: list[list[int]] = []
+def _ranges(*kinds: str) -> list[str]:
+    """The characters of each general category as the inside of a character class."""
+    found: dict[str, list[list[int]]] = {kind: [] for kind in kinds}
     for code in range(sys.maxunicode + 1):
-        if unicodedata.category(chr(code))[0] == kind:
-            if found and found[-1][1] == code - 1:
-                found[-1][1] = code
-            else:
-                found.append([code, code])
-    return "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in found)
+        runs = found.get(unicodedata.category(chr(code))[0])
+        if runs and runs[-1][1] == code - 1:
+            runs[-1][1] = code
+        elif runs is not None:
+            runs.append([code, code])
+    return ["".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in runs) for runs in found.values()]

@@ -37,8 +37,8 @@ class Protect(Enum):
 
     nothing = "nothing"
     """Any piece may be added."""
-    ascii = "ascii"
-    """No piece is added that is ASCII throughout: what a text holds between other characters stays as it was."""
+    english = "english"
+    """No piece is added that is English throughout: ASCII, and the marks of typeset text, U+2010 to U+2044."""
 
 
 def _unequal(end: str | None, pad: str | None) -> Iterator[str]:
@@ -97,7 +97,7 @@ class ExtendedConfig(ComponentConfig):
     """Where new pieces of a SentencePiece base rank: ``last``, ``first``, ``zero`` or ``donor``. Merges that are
     appended to a byte-level base come last."""
     protect: Protect = Protect.nothing
-    """``ascii`` adds no piece of ASCII alone; ``nothing`` takes all."""
+    """``english`` adds no piece of ASCII and typographic marks alone; ``nothing`` takes all."""
     protect_path: str | None = execution(None)
     """A text whose encoding must stay as it is, to the last token (a sample of the old language): pieces that would
     change it are not added. What it holds is part of the key."""

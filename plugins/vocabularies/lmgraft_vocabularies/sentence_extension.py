@@ -16,6 +16,7 @@ from lmgraft.vocabulary import learnable
 
 from lmgraft_vocabularies.continuing import continue_bpe
 from lmgraft_vocabularies.convert import to_json
+from lmgraft_vocabularies.english import is_english
 from lmgraft_vocabularies.library import opened
 from lmgraft_vocabularies.patterns import is_byte_level
 from lmgraft_vocabularies.plugin import Scores
@@ -34,7 +35,7 @@ _WORD = re.compile(f"{SPACE}?[^{SPACE}]+|{SPACE}")
 class SentenceBase:
     """A vocabulary with a SentencePiece model, which takes new pieces."""
 
-    def __init__(self, vocabulary: Vocabulary, scores: Scores, protect_ascii: bool) -> None:
+    def __init__(self, vocabulary: Vocabulary, scores: Scores, protect_english: bool) -> None:
         assert vocabulary.model is not None
         _check_scores(vocabulary.model, scores)
         _complete(vocabulary)
@@ -42,7 +43,7 @@ class SentenceBase:
         self._model: SentenceModel = vocabulary.model
         self._tokenizer = opened(vocabulary.content, vocabulary.path)
         self._scores = scores
-        self._protect_ascii = protect_ascii
+        self._protect_english = protect_english
         self._protected: list[str] = []
 
     def protect(self, texts: Iterable[str]) -> None:
@@ -75,7 +76,7 @@ class SentenceBase:
         return self._append(Piece(name) for name in names[before:])
 
     def _takes(self, text: str) -> bool:
-        return not (self._protect_ascii and text.replace(SPACE, "").isascii())
+        return not (self._protect_english and is_english(text.replace(SPACE, "")))
 
     def _append(self, pieces: Iterable[Piece]) -> int:
         have = {piece.text for piece in self._model.pieces}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -16,7 +17,7 @@ from lmgraft.errors import Problem, UserError
 
 from lmgraft_vocabularies.wire import WireError, bytes_field, fields, float_field, varint_field
 
-__all__ = ["SPACE", "Kind", "Piece", "PieceType", "SentenceModel", "piece_bytes", "read_model"]
+__all__ = ["SPACE", "Kind", "Piece", "PieceType", "SentenceModel", "model_bytes", "piece_bytes", "read_model"]
 
 #: Stands for a space in pieces.
 SPACE = "\u2581"
@@ -112,6 +113,13 @@ def piece_bytes(piece: Piece) -> bytes:
     if piece.type is not PieceType.normal:
         message += varint_field(3, int(piece.type))
     return bytes_field(1, message)
+
+
+def model_bytes(pieces: Iterable[Piece], kind: Kind, *, byte_fallback: bool, remove_extra_spaces: bool) -> bytes:
+    """A model file with these pieces, which normalises nothing else."""
+    trainer = varint_field(3, int(kind)) + varint_field(35, int(byte_fallback))
+    normalizer = bytes_field(1, b"identity") + varint_field(4, int(remove_extra_spaces))
+    return b"".join(map(piece_bytes, pieces)) + bytes_field(2, trainer) + bytes_field(3, normalizer)
 
 
 def _content(path: Path) -> bytes:
