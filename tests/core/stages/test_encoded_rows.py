@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import random
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +66,13 @@ def test_the_artifact_holds_what_the_objective_makes_of_each_document(
 
 def test_datasets_reads_it(ran: tuple[Path, Done], tmp_path: Path) -> None:
     folder = ran[0] / "run/stages/pair_rows"
-    files = {split: str(folder / f"{split}-*.parquet") for split in ("train", "validation")}
-    read = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path))
+    read = datasets.load_dataset("parquet", data_dir=str(folder), cache_dir=str(tmp_path))
+    assert set(read) == {"train", "validation"}
     assert read["train"].column_names == examples.SCHEMA.names
-    for split in files:
-        ours = list(examples.rows(folder, split))
-        for row, other in zip(ours, read[split], strict=True):
+    for split, others in read.items():
+        for row, other in zip(examples.rows(folder, split), others, strict=True):
             assert row.tokens.tolist() == other["tokens"]
-            assert np.float32(other["weights"]).tolist() == row.weights.tolist()
+            assert row.weights.tolist() == np.float32(other["weights"]).tolist()
 
 
 def test_a_model_trained_on_it_is_the_one_trained_on_the_corpus(cli: WarmCli, ran: tuple[Path, Done]) -> None:
@@ -117,6 +120,31 @@ def test_packed_rows_from_either_source_train_alike_and_validate_as_unpacked_one
         assert first[name] == pytest.approx(second[name], rel=1e-5)
     steps = [row for row in rows_of(ran[0] / "packed") if row["stage"] == "sft" and "loss" in row]
     assert steps[-1]["tokens"] > [row for row in unpacked if "loss" in row][-1]["tokens"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads /proc")
+def test_killed_while_rows_are_encoded_laid_out_or_trained_on_it_ends_as_if_left_alone(
+    cli: WarmCli, ran: tuple[Path, Done], tmp_path: Path
+) -> None:
+    args = ["stages=[corpus,tokenizer,tokens,pretrain,chats,chat_rows,sft]", "sft.packing=best_fit", "sft.steps=6"]
+    args += ["chat_rows.objective.template=chatml", "sft.objective.template=chatml", "sft.checkpoint_every=1"]
+
+    def attempt(name: str, **aim: Any) -> Done:
+        places = [f"store.dir={tmp_path / name / 'store'}", f"run.dir={tmp_path / name / 'run'}"]
+        return cli(["run", "tiny.yaml", *places, *args], ran[0], **({"aim": aim} if aim else {}))
+
+    for name in ("whole", "killed"):
+        shutil.copytree(ran[0] / "store", tmp_path / name / "store", symlinks=True)
+    attempt("whole", calls=str(tmp_path / "calls")).check()
+    calls = json.loads((tmp_path / "calls").read_text())
+    rng, kills = random.Random(1), 0
+    for stage, times in (("chat_rows", 4), ("sft", 4)):
+        for _ in range(times):
+            kills += attempt("killed", stage=stage, call=rng.randint(1, calls[stage])).code == -9
+    attempt("killed").check()
+    assert kills >= 4
+    assert digests(tmp_path / "killed/run") == digests(tmp_path / "whole/run")
+    assert told(tmp_path / "killed/run", "sft") == told(tmp_path / "whole/run", "sft")
 
 
 @pytest.mark.parametrize(
