@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lmgraft.artifacts import tokens
+from lmgraft.artifacts import _token_writer, tokens
 from lmgraft.artifacts.tokens import SplitCount, TokenFile, TokensInfo, TokenWriter, token_dtype
-from lmgraft.errors import Fault, UserError
+from lmgraft.errors import Fault, Stopped, UserError
 
 END = 0
 DOCUMENTS = [[5, 6, 7], [], [9], [1, 2, 3, 4, 499]]
@@ -97,7 +97,7 @@ def test_reader_is_a_reference_in_memory(
 
 def test_index_is_written_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, blocks = write(tmp_path / "whole"), tmp_path / "blocks"
-    monkeypatch.setattr(tokens, "BLOCK", 3)
+    monkeypatch.setattr(_token_writer, "BLOCK", 3)
     write(blocks)
     for suffix in (".bin", ".idx"):
         assert blocks.with_suffix(suffix).read_bytes() == whole.with_suffix(suffix).read_bytes()
@@ -169,3 +169,75 @@ def test_verify_finds_what_is_wrong(tmp_path: Path) -> None:
     content["splits"]["train"]["documents"] = 5
     (folder / "tokens.json").write_text(json.dumps(content))
     assert "4 documents" in tokens.verify(folder)[0]
+
+
+# --- many documents at once -----------------------------------------------------------------------------------------
+
+
+def test_packed_batches_are_the_same_file(tmp_path: Path) -> None:
+    write(tmp_path / "one")
+    whole = np.array([index for document in DOCUMENTS for index in [*document, END]], "<u2")
+    with TokenWriter(tmp_path / "many", token_dtype(500), END) as writer:
+        writer.add_packed(whole[:5], np.array([4, 1]), 0)
+        writer.add_packed(whole[5:9], np.array([2]), 2)  # ends one document and begins the next
+        writer.add_packed(whole[9:11], np.zeros(0, np.int64), 2)
+        writer.add_packed(whole[11:], np.array([2]), 0)
+    for suffix in (".bin", ".idx"):
+        assert (tmp_path / "many").with_suffix(suffix).read_bytes() == (tmp_path / "one").with_suffix(
+            suffix
+        ).read_bytes()
+
+
+def test_a_document_left_open_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(Fault, match="not ended"), TokenWriter(tmp_path / "a", token_dtype(9), END) as writer:
+        writer.add_packed(np.array([1, 2], "<u2"), np.zeros(0, np.int64), 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def begun(prefix: Path, work: Path, by: str = "x") -> TokenWriter:
+    return TokenWriter(prefix, token_dtype(500), END, work=work, by=by)
+
+
+def test_work_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_token_writer, "SEAL_BYTES", 1)
+    write(tmp_path / "whole")
+    prefix, work = tmp_path / "a", tmp_path / "work"
+    with contextlib.suppress(KeyError), begun(prefix, work) as writer:
+        writer.add(DOCUMENTS[0])
+        writer.checkpoint(bytes=3)
+        writer.add(DOCUMENTS[1])  # never sealed
+        raise KeyError
+    with begun(prefix, work) as writer:
+        assert (writer.documents, writer.tokens, writer.counts) == (1, 4, {"bytes": 3})
+        for document in DOCUMENTS[1:]:
+            writer.add(document)
+            writer.checkpoint(bytes=9)
+    assert not list(tmp_path.glob("a.*"))
+    again = begun(prefix, work)
+    assert (again.finished, again.documents, again.tokens) == (True, 4, 13)
+    with again:
+        pass
+    again.publish()
+    for suffix in (".bin", ".idx"):
+        assert prefix.with_suffix(suffix).read_bytes() == (tmp_path / "whole").with_suffix(suffix).read_bytes()
+    assert begun(prefix, work).documents == 0  # what is published is no longer there to go on with
+
+
+@pytest.mark.parametrize("damage", ["by", "bin", "lengths"])
+def test_work_that_does_not_fit_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    monkeypatch.setattr(_token_writer, "SEAL_BYTES", 1)
+    work = tmp_path / "work"
+    with contextlib.suppress(Stopped), begun(tmp_path / "a", work) as writer:
+        writer.add(DOCUMENTS[0])
+        writer.checkpoint()
+        raise Stopped
+    if damage != "by":
+        with (work / f"a.{damage}").open("r+b") as file:
+            file.truncate(1)
+    with begun(tmp_path / "a", work, by="y" if damage == "by" else "x") as writer:
+        assert writer.documents == 0
+        for document in DOCUMENTS:
+            writer.add(document)
+    writer.publish()
+    write(tmp_path / "whole")
+    assert (tmp_path / "a.bin").read_bytes() == (tmp_path / "whole.bin").read_bytes()

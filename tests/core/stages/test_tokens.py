@@ -138,6 +138,17 @@ def test_every_document_and_nothing_else(corpus: Path, tokenizer: Path, tmp_path
     }
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_megatron_reads_every_document(corpus: Path, tokenizer: Path, tmp_path: Path, encoder: str) -> None:
+    module = pytest.importorskip("megatron.core.datasets.indexed_dataset")
+    Tokens(TokensStage(encoder=Encoder(encoder))).run(context(corpus, tokenizer, tmp_path))
+    saved = tokenizers.load(tmp_path)
+    for split, texts in TEXTS.items():
+        theirs = module.IndexedDataset(str(tmp_path / split))
+        assert theirs.document_indices.tolist() == list(range(len(texts) + 1))
+        assert [theirs[n].tolist() for n in range(len(theirs))] == [[*ids, 0] for ids in saved.encode_batch(texts)]
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
