@@ -40,6 +40,9 @@ def problems(recipe: Recipe, stage: str) -> Iterator[Problem]:
     made = _objective(origin)
     if made is not None:
         yield from _unlike(node, own, origin, made)
+        for name in node.inputs.get("tokenizer", ()):
+            cause = f"{origin.name} has encoded its rows already"
+            yield Problem(f"{stage}.tokenizer={name} would not be used", cause, f"{stage}.tokenizer=null")
         return
     if node.config.artifact == "reference":
         cause = f"stage {origin.name} packs plain text, and rows are what is scored"

@@ -15,7 +15,7 @@ import pytest
 from lmgraft.artifacts import corpus, examples, rules, tokenizer
 from lmgraft.registry import build, registry
 from row_recipe import LONG, SIZE, encoded_recipe, write_rows
-from tiny_recipe import digests, metrics, rows_of, statuses, write_recipe
+from tiny_recipe import RECIPE, digests, metrics, rows_of, statuses, write_recipe
 from warm_cli import Done, WarmCli
 
 ROWS = {"chat_rows": ("chats", "sft"), "pair_rows": ("pairs", "dpo")}
@@ -160,6 +160,7 @@ def test_killed_while_rows_are_encoded_laid_out_or_trained_on_it_ends_as_if_left
         (["sft.overlong=refuse"], ["train holds rows that are longer than seq_len=96", "overlong=refuse"]),
         (["sft.seq_len=8"], ["split train gives no example", "sft.seq_len"]),
         (["chat_rows.corpus=corpus"], ["columns:messages"]),
+        (["sft.tokenizer=tokenizer"], ["sft.tokenizer=tokenizer would not be used", "sft.tokenizer=null"]),
         (["chat_rows.encoder=gigatoken"], ["chat_rows.encoder does not fit", "rows are encoded in pieces"]),
     ],
 )
@@ -176,3 +177,26 @@ def test_rows_of_another_tokenizer_are_refused(cli: WarmCli, ran: tuple[Path, Do
     stages = "stages=[corpus,tokenizer,small,tokens,pretrain,chats,chat_rows,sft,pairs,pair_rows,reference,dpo]"
     said = again(cli, ran, str(tmp_path / "run"), *more, stages).problem()
     assert "stage reference: model=sft and data=pair_rows have different vocabularies" in said
+
+
+def test_texts_are_packed_whole_where_an_objective_encodes_them(cli: WarmCli, tmp_path: Path) -> None:
+    text = RECIPE.replace("  - _self_\n", "  - objective@tokens.objective: causal_lm\n  - _self_\n")
+    text = text.replace("document_bytes: 1024", "document_bytes: 300")
+    text = text.replace("  seq_len: 32\n", "  seq_len: 256\n  packing: best_fit\n").replace(
+        "context: 32}", "context: 256}"
+    )
+    write_recipe(tmp_path, text)
+    cli(["run", "tiny.yaml", "store.dir=store", "run.dir=run"], tmp_path).check()
+    stages = tmp_path / "run/stages"
+    saved = tokenizer.load(stages / "tokens")
+    for row, document in zip(
+        examples.rows(stages / "tokens", "train"), corpus.documents(stages / "corpus", "train"), strict=True
+    ):
+        assert saved.decode(row.tokens.tolist(), skip_special=True) == document.text
+        assert row.tokens[0] == row.tokens[-1] == saved.end_id
+    rows = [row for row in rows_of(tmp_path / "run") if row["stage"] == "pretrain"]
+    (train,) = [row for row in rows if row.get("split") == "train"]
+    assert train["sequences"] < train["rows"]
+    assert train["filled"] > 0.8
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[-1] < losses[0]
