@@ -23,6 +23,7 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "tp2_pp2": ("megatron", {"tensor": 2, "pipeline": 2}),
     "dp2": ("megatron", {"ranks": 2}),
     "tp2_dp2": ("megatron", {"tensor": 2, "ranks": 4, "distributed_optimizer": True}),
+    "pp2_dp2": ("megatron", {"pipeline": 2, "ranks": 4, "distributed_optimizer": True}),
 }
 CASES = {
     f"{model}-{objective}": Case(model, objective)
