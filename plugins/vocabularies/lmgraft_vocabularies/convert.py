@@ -12,16 +12,20 @@ Differences that cannot be expressed are listed in the README.
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
 from lmgraft.errors import Problem, UserError
 
+from lmgraft_vocabularies.charsmap import BREAK, apart
 from lmgraft_vocabularies.merges import merges_of
 from lmgraft_vocabularies.sentence_model import SPACE, Kind, PieceType, SentenceModel
 
 __all__ = ["added", "to_json"]
 
+#: The end of the last private use area; a text that holds these already holds user-defined pieces.
+_STAND_IN, _MOST_STAND_INS = 0x10F000, 0xFF0
 _SPECIAL = (PieceType.control, PieceType.unknown)
 
 
@@ -39,7 +43,7 @@ def to_json(model: SentenceModel) -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": [added(index, piece.text) for index, piece in special],
-        "normalizer": _normalizer(model),
+        "normalizer": _normalizer(model, symbols),
         "pre_tokenizer": _pre_tokenizer(model, symbols),
         "post_processor": None,
         "decoder": _decoder(model),
@@ -98,14 +102,12 @@ def _unigram(model: SentenceModel) -> dict[str, Any]:
     return {"type": "Unigram", "unk_id": unknown, "vocab": vocab, "byte_fallback": model.byte_fallback}
 
 
-def _normalizer(model: SentenceModel) -> dict[str, Any] | None:
+def _normalizer(model: SentenceModel, symbols: list[str]) -> dict[str, Any] | None:
     """What sentencepiece's normalizer.cc does, in its order."""
     space = SPACE if model.escape_spaces else " "
     steps: list[dict[str, Any]] = []
     if model.charsmap:
-        import base64
-
-        steps.append({"type": "Precompiled", "precompiled_charsmap": base64.b64encode(model.charsmap).decode()})
+        steps += _charsmap(model, symbols)
     if model.remove_extra_spaces:
         steps += [_replace({"Regex": r"\A +"}, ""), _replace({"Regex": " {2,}"}, " ")]
     if model.escape_spaces:
@@ -115,6 +117,22 @@ def _normalizer(model: SentenceModel) -> dict[str, Any] | None:
     if model.dummy_prefix:
         steps.append({"type": "Prepend", "prepend": space})
     return {"type": "Sequence", "normalizers": steps} if steps else None
+
+
+def _charsmap(model: SentenceModel, symbols: list[str]) -> list[dict[str, Any]]:
+    """The table of characters. User-defined pieces are not to be changed by it: characters of the private use area
+    stand for them meanwhile."""
+    table = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(model.charsmap).decode()}
+    if len(symbols) > _MOST_STAND_INS:
+        fact = f"{model.path} has {len(symbols)} user-defined pieces beside a table of characters"
+        cause = f"tokenizer.json can keep {_MOST_STAND_INS} of them out of the table's reach"
+        raise UserError(Problem(fact, cause, "train it again with normalization_rule_name=identity"))
+    ordered = sorted(symbols, key=len, reverse=True)
+    pairs = [(text, chr(_STAND_IN + number)) for number, text in enumerate(ordered)]
+    out = [_replace({"String": text}, letter) for text, letter in pairs]
+    back = [_replace({"String": letter}, text) for text, letter in pairs]
+    broken = _replace({"Regex": apart(model.charsmap)}, BREAK)
+    return [*out, broken, table, _replace({"String": BREAK}, ""), *back]
 
 
 def _replace(pattern: dict[str, str], content: str) -> dict[str, Any]:
@@ -138,9 +156,15 @@ def _split(pattern: str) -> dict[str, Any]:
 
 
 def _within(model: SentenceModel) -> list[str]:
-    """Places behind the first character of a special token that is written out: cut there, it is found no more."""
+    """Places within special tokens that are written out: cut there, they are found no more."""
+    known = {piece.text for piece in model.pieces if piece.type is PieceType.normal and len(piece.text) == 1}
     texts = [piece.text for piece in model.pieces if piece.type in _SPECIAL and len(piece.text) > 1]
-    found = [f"(?<={_escaped(text[0])})(?={_escaped(text[1:])})" for text in texts]
+    found = []
+    for text in texts:
+        # Beside a character that is a piece: two unknown ones are a single unknown piece, and must not be parted.
+        places = [at for at in range(1, len(text)) if known & {text[at - 1], text[at]}]
+        at = places[0] if places else 1
+        found.append(f"(?<={_escaped(text[:at])})(?={_escaped(text[at:])})")
     if any(piece.type is PieceType.byte for piece in model.pieces):
         found.append("(?<=<)(?=0x[0-9A-F]{2}>)")
     return found
