@@ -104,7 +104,8 @@ class EnginePlan:
     neither gradients nor optimizer state are kept of them. The norm that is clipped and told is of what is trained."""
     frozen_rows: int = 0
     """So many first rows of embedding and head (roles ``EMBEDDING`` and ``HEAD``) keep every bit; their gradients count
-    neither in the norm nor in the optimizer."""
+    neither in the norm nor in the optimizer, whose state, in checkpoints too, is that of the other rows alone. How:
+    :mod:`lmgraft.training.freezing`."""
 
 
 @dataclass(frozen=True, slots=True)
