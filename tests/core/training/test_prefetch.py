@@ -118,7 +118,7 @@ def test_left_early_the_thread_is_gone_and_its_error_with_it() -> None:
     steps = Steps(seconds=0.05, broken=1)
     with pytest.raises(KeyboardInterrupt):
         leave(Prefetch(steps, (0, 1), None, 9))
-    assert steps.begun == [0, 1]
+    assert steps.begun in ([0], [0, 1])
     assert not any(thread.name.startswith("lmgraft-loader") for thread in threading.enumerate())
     assert steps.alive() == 0
 
