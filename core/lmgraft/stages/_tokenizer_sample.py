@@ -15,15 +15,18 @@ import pyarrow.parquet as pq
 from lmgraft.artifacts import corpus
 from lmgraft.artifacts.tokenizer import pieces
 from lmgraft.errors import Problem, UserError
-from lmgraft.vocabulary import LONGEST
 
-__all__ = ["Learnt", "Row", "fraction", "learning", "rows", "sample", "source_bytes"]
+__all__ = ["LONGEST_WORD", "Learnt", "Row", "fraction", "learning", "rows", "sample", "source_bytes"]
 
 RULE = (
     "Piece n of text m of the training split (texts of 65,536 characters or more are cut into pieces) is taken where "
     "blake2b('m:n', 8 bytes, little-endian) / 2**64 is below sample_bytes / all bytes. There is no seed. Of a source "
     "of which that takes nothing the first piece is taken, after all others."
 )
+
+#: Characters of one kind (letters and digits, marks, white space) in a row that are still text. Below 1 MiB, into which
+#: the source ``files`` cuts a long file: what is left of a word of 200 MB is found too.
+LONGEST_WORD = 1 << 19
 
 _RUN = re.compile(r"\w+|\s+|[^\w\s]+")
 
@@ -162,10 +165,10 @@ def learning(folder: Path, share: float, learnt: Learnt) -> Iterator[str]:
 
 
 def _check_words(document: str, text: str) -> None:
-    if len(text) <= LONGEST:
+    if len(text) <= LONGEST_WORD:
         return
     longest = max((match.end() - match.start() for match in _RUN.finditer(text)), default=0)
-    if longest > LONGEST:
-        cause = f"it has {longest:,} characters without a break, and nothing beyond {LONGEST:,} is text"
+    if longest > LONGEST_WORD:
+        cause = f"it has {longest:,} characters without a break, and nothing beyond {LONGEST_WORD:,} is text"
         remedy = "drop such documents in the corpus stage: a filter on word length (gopher_quality), or another source"
         raise UserError(Problem(f"document {document} holds a word without an end", cause, remedy))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -97,6 +98,9 @@ class Context:
 
     def alive(self) -> None:
         pass
+
+    def file_digest(self, path: Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def run(corpus: Path, out: Path, part: Any = None, base: Path | None = None, **settings: Any) -> dict[str, Any]:
@@ -242,7 +246,7 @@ def test_any_other_part_is_only_compared_with_the_base(corpus: Path, tmp_path: P
 def test_a_word_without_an_end_is_refused_by_the_documents_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tokenizer_sample, "LONGEST", 5000)
+    monkeypatch.setattr(_tokenizer_sample, "LONGEST_WORD", 5000)
     fine = "".join(f"{word}，" for word in CHINESE * 2000)  # no space in it, and no long word either
     folder = write_corpus(tmp_path / "corpus", {"s": [lines(ENGLISH, 1), fine]})
     run(folder, tmp_path / "fine")
@@ -252,6 +256,34 @@ def test_a_word_without_an_end_is_refused_by_the_documents_name(
     (problem,) = caught.value.problems
     assert "s/train1" in problem.fact
     assert "5,001" in problem.cause
+
+
+class Reading(ByteBPE):
+    """A part that reads a file which its settings would name."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(ByteBPEConfig())
+        self.path = path
+
+    def inputs(self) -> Mapping[str, str]:
+        return {"vocabulary": str(self.path)}
+
+
+def test_what_a_part_reads_is_in_the_key_by_its_content(tmp_path: Path) -> None:
+    def identity(part: Any) -> Mapping[str, Any]:
+        context = Context(tmp_path, {}, part)
+        return TrainTokenizer(TokenizerStage()).identity(context)  # type: ignore[arg-type]
+
+    (tmp_path / "a").write_text("one")
+    (tmp_path / "b").write_text("one")
+    first = identity(Reading(tmp_path / "a"))
+    assert first["inputs"]["vocabulary"] == hashlib.sha256(b"one").hexdigest()
+    assert identity(Reading(tmp_path / "b")) == first
+    (tmp_path / "b").write_text("two")
+    assert identity(Reading(tmp_path / "b")) != first
+    assert identity(ByteBPE(ByteBPEConfig())) == {}
+    with pytest.raises(UserError, match="cannot be read"):
+        identity(Reading(tmp_path / "missing"))
 
 
 def test_passages_are_cut_as_the_tokenizer_cuts_them(corpus: Path, tmp_path: Path) -> None:
