@@ -18,6 +18,8 @@ __all__ = [
     "TestExtendedSentencePiece",
     "TestPretrainedByteLevel",
     "TestPretrainedSentencePiece",
+    "byte_level_file",
+    "sentence_piece_file",
 ]
 
 
@@ -35,7 +37,7 @@ class TestPretrainedByteLevel(_LearnsNothing):
     component = "pretrained"
 
     def prepare(self) -> Mapping[str, Any]:
-        return {"path": str(_byte_level(self.folder))}
+        return {"path": str(byte_level_file(self.folder))}
 
 
 class TestPretrainedSentencePiece(_LearnsNothing):
@@ -44,7 +46,7 @@ class TestPretrainedSentencePiece(_LearnsNothing):
     component = "pretrained"
 
     def prepare(self) -> Mapping[str, Any]:
-        return {"path": str(_sentence_piece(self.folder / "base.model"))}
+        return {"path": str(sentence_piece_file(self.folder / "base.model"))}
 
     def test_token_bytes(self) -> None:
         """not asked: the space that it puts before each text is a byte that the text does not have"""
@@ -56,18 +58,18 @@ class TestExtendedByteLevel(TokenizerSuite):
     settings: ClassVar[Mapping[str, Any]] = {"new_tokens": 60}
 
     def base(self) -> Path:
-        return _saved(_byte_level(self.folder), self.folder / "base")
+        return _saved(byte_level_file(self.folder), self.folder / "base")
 
 
 class TestExtendedSentencePiece(_LearnsNothing):
     component = "extended"
 
     def prepare(self) -> Mapping[str, Any]:
-        donor = _sentence_piece(self.folder / "donor.model", "漢字 漢字語 привет дом öğretmen")
+        donor = sentence_piece_file(self.folder / "donor.model", "漢字 漢字語 привет дом öğretmen")
         return {"pieces": str(donor)}
 
     def base(self) -> Path:
-        return _saved(_sentence_piece(self.folder / "base.model"), self.folder / "base")
+        return _saved(sentence_piece_file(self.folder / "base.model"), self.folder / "base")
 
     def test_token_bytes(self) -> None:
         """not asked: the space that it puts before each text is a byte that the text does not have"""
@@ -84,7 +86,7 @@ def _saved(path: Path, folder: Path) -> Path:
     return folder
 
 
-def _byte_level(folder: Path) -> Path:
+def byte_level_file(folder: Path) -> Path:
     """A tokenizer.json with GPT-2's pattern and a few merges."""
     from lmgraft.artifacts.tokenizer import library_threads
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -105,7 +107,7 @@ def _byte_level(folder: Path) -> Path:
     return path
 
 
-def _sentence_piece(path: Path, text: str = "the cat sat on the mat and that is that") -> Path:
+def sentence_piece_file(path: Path, text: str = "the cat sat on the mat and that is that") -> Path:
     """A BPE model whose pieces are beginnings of the words of ``text``."""
     pieces = [Piece("<unk>", 0.0, PieceType.unknown)]
     pieces += [Piece(token, 0.0, PieceType.control) for token in ("<s>", "</s>")]

@@ -114,7 +114,7 @@ def _normalizer(model: SentenceModel, symbols: list[str]) -> dict[str, Any] | No
         steps.append(_replace({"String": " "}, SPACE))
     if model.remove_extra_spaces:
         steps.append(_replace({"Regex": rf"{space}+\z"}, ""))
-    if model.dummy_prefix:
+    if model.dummy_prefix and not _prefix_first(model):
         steps.append({"type": "Prepend", "prepend": space})
     return {"type": "Sequence", "normalizers": steps} if steps else None
 
@@ -132,7 +132,16 @@ def _charsmap(model: SentenceModel, symbols: list[str]) -> list[dict[str, Any]]:
     out = [_replace({"String": text}, letter) for text, letter in pairs]
     back = [_replace({"String": letter}, text) for text, letter in pairs]
     broken = _replace({"Regex": apart(model.charsmap)}, BREAK)
-    return [*out, broken, table, _replace({"String": BREAK}, ""), *back]
+    steps = [*out, broken, table, _replace({"String": BREAK}, ""), *back]
+    if not _prefix_first(model):
+        return steps
+    begin = _replace({"Regex": rf"\A{BREAK}"}, " ")
+    return [{"type": "Prepend", "prepend": BREAK}, *steps[: len(out) + 2], begin, *steps[len(out) + 2 :]]
+
+
+def _prefix_first(model: SentenceModel) -> bool:
+    """Whether the space before a text stands there even where the table removes all of the text."""
+    return bool(model.charsmap) and model.dummy_prefix and not model.remove_extra_spaces
 
 
 def _replace(pattern: dict[str, str], content: str) -> dict[str, Any]:

@@ -215,10 +215,10 @@ def _read_normalizer(model: SentenceModel, data: bytes) -> None:
 
 def _check_whole(model: SentenceModel, seen: set[int]) -> None:
     path, pieces = model.path, model.pieces
-    if not {2, 3} <= seen:  # both stand behind the pieces: a file that was cut between two has lost them
-        raise UserError(_no_model(path, model.data, "it ends before the description of the model and its normalizer"))
     if not pieces:
         raise UserError(_no_model(path, model.data, "it holds no piece"))
+    if not {2, 3} <= seen:  # both stand behind the pieces: a file that was cut between two has lost them
+        raise UserError(_no_model(path, model.data, "it ends before the description of the model and its normalizer"))
     if len({piece.text for piece in pieces}) < len(pieces):
         raise UserError(_no_model(path, model.data, "a piece stands in it twice"))
     unknown = [piece for piece in pieces if piece.type is PieceType.unknown]

@@ -83,7 +83,7 @@ class Vocabulary:
             if wanted in ids and wanted not in special:
                 cause = "text would be encoded as it"
                 raise UserError(
-                    Problem(f"{self.path}: the padding token {wanted!r} is a piece", cause, "pad_token=null")
+                    Problem(f"{self.path}: the padding token {wanted!r} is an ordinary piece", cause, "pad_token=null")
                 )
             return wanted if wanted in ids else self._append(wanted)
         own = self.roles.get("pad_token")
