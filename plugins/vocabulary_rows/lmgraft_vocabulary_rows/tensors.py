@@ -42,8 +42,8 @@ def vocabulary(model: Path, config: Mapping[str, Any]) -> int:
 def tables(model: Path, config: Mapping[str, Any], tensors: Mapping[str, Piece]) -> Table:
     """The embedding, the head and its bias, whatever family the model is of.
 
-    An installed architecture that knows the names tells by its roles; otherwise these are the tensors outside the
-    stack of layers with ``vocab_size`` rows, tables of positions left out.
+    These are the tensors outside the stack of layers with ``vocab_size`` rows, tables of positions left out. Where more
+    than two have as many rows, an installed architecture that knows their names tells by its roles.
 
     :raises UserError: there is none, there are too many to know, or one is not of floating-point numbers.
     """
@@ -51,8 +51,9 @@ def tables(model: Path, config: Mapping[str, Any], tensors: Mapping[str, Piece])
     shapes = {name: piece.header.shape for name, piece in tensors.items()}
     outside = [name for name in shapes if not _LAYER.search(name) and shapes[name][:1] == (size,)]
     matrices = [name for name in outside if len(shapes[name]) == 2]
-    known = [name for name in matrices if role(name) in ("embedding", "head")]
-    found = known or [name for name in matrices if role(name) != "position" and not _POSITION.search(name)]
+    found = [name for name in matrices if role(name) != "position" and not _POSITION.search(name)]
+    if len(found) > _MOST:
+        found = [name for name in found if role(name) in ("embedding", "head")] or found
     biases = [f"{name.removesuffix('.weight')}.bias" for name in found if name.endswith(".weight")]
     found += [name for name in biases if shapes.get(name) == (size,)]
     _check(model, size, found, shapes, tensors)
@@ -87,7 +88,9 @@ def _roles(model: Path) -> Callable[[str], str]:
         return lambda name: ""
 
     def role(name: str) -> str:
-        # Names in the folder may not be the architecture's own: it then takes them for something else.
-        return architecture.role(name).role.value
+        try:
+            return architecture.role(name).role.value
+        except Exception:  # names in the folder need not be the architecture's own
+            return ""
 
     return role

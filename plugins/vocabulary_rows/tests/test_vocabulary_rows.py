@@ -343,6 +343,17 @@ def test_quantised_and_ambiguous_models_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_an_architecture_tells_which_of_several_it_is(tmp_path: Path) -> None:
+    model, new = llama(tmp_path / "in"), vocabulary(tmp_path / "new", EXTENDED)
+    state = {**checkpoint.tensors(model), "other.weight": torch.zeros(260, 16)}
+    checkpoint.write(tmp_path / "more", state, checkpoint.read_config(model))
+    vocabulary(tmp_path / "more", BASE)
+    after = merge(tmp_path / "more", new, tmp_path / "out")
+    assert [name for name, tensor in sorted(after.items()) if tensor.shape[0] == 265] == [
+        "lm_head.weight", "model.embed_tokens.weight",
+    ]  # fmt: skip
+
+
 def test_without_a_tokenizer_it_says_what_to_type(tmp_path: Path) -> None:
     model = llama(tmp_path / "in")
     with pytest.raises(UserError) as caught:
