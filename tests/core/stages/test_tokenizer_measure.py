@@ -233,6 +233,16 @@ def test_an_extension_starts_from_the_base_and_every_changed_line_is_listed(corp
     assert told["lines changed against base"] == f"{len(rows)} of {measure['changed']['lines']['of']}"
 
 
+def test_changed_lines_of_a_long_document_have_its_line_numbers(corpus: Path, tmp_path: Path) -> None:
+    run(corpus, tmp_path / "base", ByteBPE(ByteBPEConfig(vocab_size=262)))
+    book = ["and it rains in the old town"] * 9000
+    book[3] = book[8000] = "the quick one"
+    folder = write_corpus(tmp_path / "long", {"en": ["\n".join(book)]})
+    run(folder, tmp_path / "out", Appending(ByteBPEConfig()), tmp_path / "base")
+    rows = [json.loads(line) for line in (tmp_path / "out/changed.jsonl").read_text().splitlines()]
+    assert [row["line"] for row in rows] == [4, 8001]
+
+
 def test_any_other_part_is_only_compared_with_the_base(corpus: Path, tmp_path: Path) -> None:
     run(corpus, tmp_path / "base", ByteBPE(ByteBPEConfig(vocab_size=262)))
     measure = run(corpus, tmp_path / "out", None, tmp_path / "base")

@@ -15,6 +15,7 @@ from lmgraft.tokenview.alphabet import byte_alphabet, spelling
 from lmgraft.tokenview.comparing import Comparison, differing, is_kept
 from lmgraft.tokenview.figures import blocks
 from lmgraft.tokenview.shown import visible
+from lmgraft.tokenview.spans import spans
 from lmgraft.tokenview.view import Token, View, open_file, open_folder
 from token_views import TEXTS, byte_level, sentence_piece, unigram, word_piece
 
@@ -77,6 +78,16 @@ def test_sentence_piece_puts_a_space_before_the_text_which_is_none_of_it(llama: 
     assert tokens[0].piece.startswith("▁")
     assert tokens[0].start == 0
     assert b"".join(spelt(tokens, text)) == text.encode()
+
+
+def test_places_come_from_the_pieces_where_these_are_the_text() -> None:
+    assert spans(b"ab", [b"a", b"b"], None) == [(0, 1), (1, 2)]
+    assert spans(b"ab", [b" a", b"b"], None) == [(0, 1), (1, 2)]
+    assert spans(b"ab", [b" ", b"ab"], None) == [(0, 0), (0, 2)]
+    assert spans(b"a xb", [b"a", b"?", b"b"], None) == [(0, 1), (1, 1), (3, 4)]  # the middle one is not there
+    two = "½!".encode()
+    assert spans(two, [b"1", b"/", b"2", b"!"], [(0, 1), (0, 1), (0, 1), (1, 2)]) == [(0, 2), (2, 2), (2, 2), (2, 3)]
+    assert spans(b"", [], []) == []
 
 
 def test_word_piece_lies_where_the_words_are_whatever_the_normalizer_did(bert: View) -> None:
