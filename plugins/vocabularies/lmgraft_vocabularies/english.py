@@ -9,7 +9,9 @@ from __future__ import annotations
 __all__ = ["is_english", "is_english_bytes"]
 
 _FIRST, _LAST = "\u2010", "\u2044"
-_BEGINNINGS = (b"\xe2\x80", b"\xe2")
+_BEGINNINGS = (b"\xe2\x80", b"\xe2\x81", b"\xe2")
+_SECOND = b"\x80\x81"
+_CONTINUING = bytes(range(0x80, 0xC0))
 
 
 def is_english(text: str) -> bool:
@@ -18,14 +20,17 @@ def is_english(text: str) -> bool:
 
 
 def is_english_bytes(piece: bytes) -> bool:
-    """The same for a byte-level piece, which may end within a mark."""
+    """The same for a byte-level piece, which may begin or end within a mark."""
     if piece.isascii():
         return True
+    whole = piece.lstrip(_CONTINUING)
+    if not whole:  # the end of some character: of a mark, if it is these two bytes of three
+        return len(piece) == 2 and piece[0] in _SECOND
     for beginning in _BEGINNINGS:
-        if piece.endswith(beginning):
-            piece = piece[: -len(beginning)]
+        if whole.endswith(beginning):
+            whole = whole[: -len(beginning)]
             break
     try:
-        return is_english(piece.decode())
+        return is_english(whole.decode())
     except UnicodeDecodeError:
         return False
