@@ -24,8 +24,14 @@ punctuation, which is a word of its own.
 further ``▁`` is put before a piece that begins with one. Where they are not, BPE may in principle merge across: it
 never does if no merge puts something else than ``▁`` before ``▁``, since merges on the two sides of such a border touch
 other symbols; that is looked up. Where the normalizer itself prepends the ``▁`` (LLaMA 2), it would come on top of the
-space's: the space is left out, and the prepended one stands for it. Unigram over text that is not split stays whole:
-the best path is the same, but its sums of floating-point numbers are not.
+space's: the space is left out, and the prepended one stands for it. Where nothing is prepended and nothing else is
+normalised, BPE is also cut between any two characters that are pieces by themselves and that no merge joins, ``x`` in
+front ending with the one and ``y`` behind beginning with the other: Chinese text has no spaces. Unigram over text that
+is not split stays whole: the best path is the same, but its sums of floating-point numbers are not.
+
+**The words of the part unigram** (its pattern is SentencePiece's idea of words): the pairs within a match are (space,
+anything but white space), (letter or mark, letter or mark), (digit, digit), (other, other) and white space, so the cuts
+are those of the byte-level patterns.
 
 Letters below are those of the scripts that most text is written in; none changes class with the version of Unicode, and
 none combines with its neighbours. Added tokens that are not special are found anywhere: no cut lies near one.
@@ -35,7 +41,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 __all__ = ["LONGEST", "LONGEST_WHOLE", "PIECE", "Cutter", "cutter", "pieces"]
@@ -46,7 +52,8 @@ PIECE = 1 << 16
 #: UTF-8 bytes without a place to cut, in a document that is cut: a word of this length takes a second and 200 MB.
 LONGEST = 1 << 20
 
-#: Characters that are encoded in one piece at all: where no place to cut is known, about 2 GB of memory.
+#: Bytes (or characters) that are encoded in one piece at all, where no place to cut is known, or only spaces are one.
+#: A tokenizer needs up to 140 bytes of memory for a character of them.
 LONGEST_WHOLE = 1 << 24
 
 LETTERS = (
@@ -67,6 +74,12 @@ LLAMA3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+_CJK = r"\p{Han}\p{Hiragana}\p{Katakana}\x{30FC}"
+#: The part unigram's, with numbers whole and digit by digit.
+WORDS = tuple(
+    rf"\n+| +(?= )| ?[{_CJK}]+| ?[[\p{{L}}\p{{M}}]&&[^{_CJK}]]+|{number}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+|[^\S \n]+|\s"
+    for number in (r" ?\p{N}+", r"\p{N}")
+)
 
 _SPACE = f"(?<=[{LETTERS}{DIGITS}{ASCII_MARKS}]) "
 _PATTERN = re.compile(f"(?<=[{LETTERS}])[{BREAKS}{DIGITS}]|(?<=[{DIGITS}])[{BREAKS}{LETTERS}]|{_SPACE}")
@@ -90,14 +103,21 @@ class Cutter:
     """1 where that character, a space, is left out: what the tokenizer prepends stands for it."""
     avoided: tuple[str, ...] = ()
     """Added tokens; no cut lies within or beside one."""
+    longest: int = LONGEST
+    """UTF-8 bytes without a place to cut that are refused."""
+    joined: frozenset[str] = frozenset()
+    """Two characters each that some merge joins: no cut lies between them."""
+    known: frozenset[str] = frozenset()
+    """The characters between which a cut may lie; empty where any will do."""
 
     def find(self, text: str, start: int, stop: int | None = None) -> int | None:
         """The first place from ``start`` on (and before ``stop``) at which ``text`` may be cut."""
         stop = len(text) if stop is None else min(stop, len(text))
         while (found := self.place.search(text, start, stop)) is not None:
-            if not any(self._near(text, found.start(), token) for token in self.avoided):
-                return found.start()
-            start = found.start() + 1
+            place = found.start()
+            if self._is_apart(text, place) and not any(self._near(text, place, token) for token in self.avoided):
+                return place
+            start = place + 1
         return None
 
     def pieces(self, text: str, size: int = PIECE) -> Iterator[str]:
@@ -110,6 +130,12 @@ class Cutter:
             yield text[start:place]
             start = place + self.dropped
         yield text[start:]
+
+    def _is_apart(self, text: str, place: int) -> bool:
+        if not self.known:
+            return True
+        pair = text[place - 1 : place + 1].replace(" ", "▁")
+        return pair not in self.joined and self.known.issuperset(pair)
 
     @staticmethod
     def _near(text: str, place: int, token: str) -> bool:
@@ -136,7 +162,7 @@ def cutter(content: dict[str, Any]) -> Cutter | None:
     normalizers = _unfolded(content.get("normalizer"), "normalizers")
     splitters = _unfolded(content.get("pre_tokenizer"), "pretokenizers")
     found = _of_pattern(normalizers, splitters) or _of_words(normalizers, splitters)
-    found = found or _of_metaspace(normalizers, splitters, content.get("model") or {})
+    found = found or _of_metaspace(normalizers, splitters, content.get("model") or {}) or _of_unigram(content)
     added = [token for token in content.get("added_tokens") or [] if not token.get("special")]
     if found is None or not added:
         return found
@@ -144,7 +170,7 @@ def cutter(content: dict[str, Any]) -> Cutter | None:
         return None
     if normalizers and any(token.get("normalized", True) for token in added):
         return None
-    return Cutter(found.place, found.dropped, tuple(token["content"] for token in added))
+    return replace(found, avoided=tuple(token["content"] for token in added))
 
 
 def _of_pattern(normalizers: list[dict[str, Any]], splitters: list[dict[str, Any]]) -> Cutter | None:
@@ -155,7 +181,7 @@ def _of_pattern(normalizers: list[dict[str, Any]], splitters: list[dict[str, Any
     if last.get("type") != "ByteLevel" or len(before) > 1:
         return None
     by_itself = last.get("use_regex", True) is True
-    if before and (by_itself or not _is_known_split(before[0])):
+    if before and (by_itself or not _is_split_by(before[0], (GPT2, LLAMA3, QWEN2))):
         return None
     if not before and not by_itself:
         return None
@@ -163,10 +189,10 @@ def _of_pattern(normalizers: list[dict[str, Any]], splitters: list[dict[str, Any
     return Cutter(_PREFIXED if last.get("add_prefix_space", True) else _PATTERN)
 
 
-def _is_known_split(splitter: dict[str, Any]) -> bool:
+def _is_split_by(splitter: dict[str, Any], patterns: tuple[str, ...]) -> bool:
     return (
         splitter.get("type") == "Split"
-        and (splitter.get("pattern") or {}).get("Regex") in (GPT2, LLAMA3, QWEN2)
+        and (splitter.get("pattern") or {}).get("Regex") in patterns
         and splitter.get("behavior") == "Isolated"
         and not splitter.get("invert")
     )
@@ -196,7 +222,23 @@ def _of_metaspace(
     is_split = bool(kinds) and splitters[0].get("split", True) is True
     if not is_split and not _merges_no_words(model):
         return None
-    return Cutter(_META, int(any(normalizer.get("type") == "Prepend" for normalizer in normalizers)))
+    prepends = any(normalizer.get("type") == "Prepend" for normalizer in normalizers)
+    if is_split or kinds or prepends or any(normalizer.get("type") != "Replace" for normalizer in normalizers):
+        return Cutter(_META, int(prepends), longest=LONGEST_WHOLE)
+    joined = frozenset(left[-1] + right[0] for left, right in _merges(model))
+    known = frozenset(piece for piece in model["vocab"] if len(piece) == 1)
+    return Cutter(_PATTERN, longest=LONGEST_WHOLE, joined=joined, known=known)
+
+
+def _of_unigram(content: dict[str, Any]) -> Cutter | None:
+    """The part unigram's words, and nothing put before them."""
+    splitter = content.get("pre_tokenizer") or {}
+    steps = splitter.get("pretokenizers") or []
+    if content.get("normalizer") or [step.get("type") for step in steps] != ["Split", "Metaspace"]:
+        return None
+    split, space = steps
+    is_known = _is_split_by(split, WORDS) and space.get("prepend_scheme") == "never" and space.get("split") is False
+    return Cutter(_PATTERN) if is_known else None
 
 
 def _keeps_spaces(normalizer: dict[str, Any]) -> bool:
@@ -218,8 +260,12 @@ def _merges_no_words(model: dict[str, Any]) -> bool:
         return False
     if model.get("end_of_word_suffix") or model.get("continuing_subword_prefix") or "▁" not in model.get("vocab", {}):
         return False
-    pairs = (merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model.get("merges") or [])
-    return not any(right[:1] == "▁" and left[-1:] != "▁" for left, right in pairs)
+    return not any(right[:1] == "▁" and left[-1:] != "▁" for left, right in _merges(model))
+
+
+def _merges(model: dict[str, Any]) -> Iterator[list[str]]:
+    for merge in model.get("merges") or []:
+        yield merge.split(" ", 1) if isinstance(merge, str) else merge
 
 
 def _unfolded(node: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 from lmgraft.artifacts import tokenizer as saved
+from lmgraft.artifacts._pieces import cutter
 from lmgraft.errors import Fault, UserError
 from lmgraft.seams.tokenizer import TextTokenizer
 from lmgraft_subword.bpe import BPE
 from lmgraft_subword.plugin import BPEConfig, UnigramConfig, WordPieceConfig
 from lmgraft_subword.unigram import Unigram
 from lmgraft_subword.wordpiece import WordPiece
+from tokenizers import Tokenizer
 
 PARTS: dict[str, tuple[Any, Any]] = {
     "bpe": (BPE, BPEConfig),
@@ -142,6 +144,22 @@ def test_pieces_keep_to_words(kind: str, tmp_path: Path) -> None:
         assert len({"\u4e00" <= letter <= "\u9fff" for letter in inner}) == 1
     trained(kind, tmp_path / "joined", split_digits=False)
     assert "split_digits" not in content(tmp_path / "joined")
+
+
+@pytest.mark.parametrize("kind", list(PARTS))
+@pytest.mark.parametrize("more", [{}, {"split_digits": False}])
+def test_long_documents_are_cut_by_core(kind: str, more: dict[str, Any], tmp_path: Path) -> None:
+    if kind == "wordpiece":
+        more = {}
+    loaded = trained(kind, tmp_path, **more)
+    rule = cutter(content(tmp_path))
+    assert rule is not None
+    long = "\n".join(texts()) * 3 + "\u6f22\u5b57 \u6f22 12 34 x  y"
+    whole = Tokenizer.from_file(str(tmp_path / saved.FILE)).encode(long, add_special_tokens=False).ids
+    assert loaded.encode_batch([long])[0] == whole
+    parts = list(rule.pieces(long, 10))
+    assert len(parts) > 1000
+    assert [index for found in loaded.encode_batch(parts) for index in found] == whole
 
 
 def test_bpe_has_the_shape_of_llama_2(tmp_path: Path) -> None:

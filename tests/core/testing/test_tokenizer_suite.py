@@ -20,6 +20,8 @@ LOADED = "test_saved_equals_loaded"
 BATCHES = "test_batch_size_is_irrelevant"
 BYTES = "test_token_bytes"
 EMPTY = "test_empty_text"
+CHAT = "test_chat_template_is_kept"
+EXTEND = "test_extending_keeps_ids"
 
 BATCH = "return [[index for letter in text for index in self.encode_letter(letter)] for text in texts]"
 MADE = "        self.vocab_size = FIRST + len(letters)"
@@ -36,6 +38,12 @@ WRONG = [
         "import random; common = sorted(counts, key=lambda letter: (-counts[letter], random.random()))",
         SAME,
         "letters/vocabulary.json",
+    ),
+    (
+        "common = sorted(counts, key=lambda letter: (-counts[letter], letter))",
+        "common = sorted(counts, key=lambda letter: (-counts[letter], hash(letter)))",
+        SAME,
+        "in another process",
     ),
     (MADE, f"{MADE} - 4", RANGE, "vocab_size is"),
     ("[self.ids[letter]] if", "[float(self.ids[letter])] if", RANGE, "ids are ints"),
@@ -60,6 +68,32 @@ WRONG = [
     ),
     ('(folder / "tokenizer.json").write_text("{}")', "", EMPTY, "saved no tokenizer.json"),
 ]  # fmt: skip
+
+#: A tokenizer that extends a base of bytes: its 256 pieces and two special tokens keep their ids.
+EXTENDING = """
+import json
+import shutil
+
+from tokenizers import AddedToken, Tokenizer
+
+
+class Letters:
+    def __init__(self, config):
+        self.config = config
+
+    def train(self, texts):
+        raise AssertionError("it extends")
+
+    def extend(self, base, texts):
+        self.base = base
+        self.letters = sorted({letter for text in texts for letter in text if ord(letter) > 0x3000})
+
+    def save(self, folder):
+        tokenizer = Tokenizer.from_file(str(self.base / "tokenizer.json"))
+        tokenizer.add_tokens([AddedToken(letter, normalized=False) for letter in self.letters])
+        tokenizer.save(str(folder / "tokenizer.json"))
+        shutil.copyfile(self.base / "tokenizer_config.json", folder / "tokenizer_config.json")
+"""
 
 
 @contextmanager
@@ -104,3 +138,48 @@ def decode(self, ids, *, skip_special=False):
         ids = [*ids, 34]""")  # fmt: skip
     with suite(site, growing, lossless=False) as one, pytest.raises(Nonconforming, match="changes a text again"):
         one.test_round_trip()
+
+
+def test_one_that_extends_is_given_a_base(site):
+    with suite(site, EXTENDING) as one:
+        for check in (TRUTH, SAME, SPECIAL, BATCHES, BYTES, CHAT, EXTEND):
+            getattr(one, check)()
+            one.teardown_method()
+            one.setup_method()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "word"),
+    [
+        ("        tokenizer.add_tokens(", "        base = json.loads(tokenizer.to_str())\n        vocab = base['model']"
+         "['vocab']\n        vocab['a'], vocab['b'] = vocab['b'], vocab['a']\n        tokenizer = Tokenizer.from_str("
+         "json.dumps(base))\n        tokenizer.add_tokens(", "to another token"),
+        ("        self.base = base", "        self.base = base\n        (base / 'seen').write_text('x')",
+         "changes the base"),
+    ],
+)  # fmt: skip
+def test_one_that_moves_ids_or_writes_to_the_base_is_seen(site, right, wrong, word):
+    assert EXTENDING.count(right) == 1
+    with suite(site, EXTENDING.replace(right, wrong)) as one, pytest.raises(Nonconforming, match=word):
+        getattr(one, EXTEND)()
+
+
+def test_one_that_loses_its_template_is_seen(site):
+    forgetful = PART.replace(
+        "        return Ready(json.loads((folder / VOCABULARY).read_text()))",
+        "        config = json.loads((folder / 'tokenizer_config.json').read_text())\n"
+        "        ready = Ready(json.loads((folder / VOCABULARY).read_text()))\n"
+        "        ready.print = str(config)\n        return ready",
+    ).replace("sha256(json.dumps(self.letters).encode())", "sha256(self.print.encode())")
+    with suite(site, forgetful) as one, pytest.raises(Nonconforming, match="another fingerprint with a chat template"):
+        getattr(one, CHAT)()
+
+
+def test_the_token_for_what_is_unknown_may_be_lost(site):
+    """Its name, encoded as text, is other text: it is left out where a lossy tokenizer is decoded."""
+    unknowing = PART.replace(
+        "return [self.ids[letter]] if letter in self.ids else [2 + byte for byte in letter.encode()]",
+        "return [self.ids[letter]] if letter in self.ids else [1] if not letter.isascii() else [2 + ord(letter)]",
+    )
+    with suite(site, unknowing, lossless=False) as one:
+        getattr(one, TRUTH)()
