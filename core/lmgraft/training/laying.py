@@ -145,6 +145,7 @@ class _Writer:
     def _add(self, unit: Sequence[tuple[Row, Any]]) -> None:
         """The sequences of one unit, each with the values that came with it."""
         name = unit[0][0].document
+        self._in_the_vocabulary(unit)
         scores = [self._reference(row) for row, _ in unit]
         long = max(len(row.tokens) - 1 for row, _ in unit)
         if long > self.how.seq_len or None in scores:
@@ -164,6 +165,17 @@ class _Writer:
         self.units += 1
         if self.units % BLOCK == 0:
             self._flush()
+
+    def _in_the_vocabulary(self, unit: Sequence[tuple[Row, Any]]) -> None:
+        """Rows that were encoded elsewhere may hold ids that the model has no embedding for."""
+        size = self.how.tokenizer.vocab_size
+        for row, _ in unit:
+            tokens = row.tokens
+            if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
+                index = int(tokens[(tokens < 0) | (tokens >= size)][0])
+                fact = f"stage {self.how.stage}: row {row.document!r} holds id {index}"
+                cause = f"the vocabulary has {size:,} tokens, ids 0 to {size - 1}, and the model a row for each of them"
+                raise UserError(Problem(fact, cause, "run the stage that encoded the rows again"))
 
     def _reference(self, row: Row) -> float | None:
         """The reference's log-probability of this very sequence; its rows stand in the order of the corpus."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def write_corpus(folder: Path, texts: list[str]) -> Path:
 
 def how(folder: Path, texts: list[str] = TEXTS, objective: Digits | None = None, **settings: Any) -> Encoding:
     path = write_corpus(folder / "corpus", texts) if not (folder / "corpus").exists() else folder / "corpus"
-    fields: dict[str, Any] = {"seq_len": 5, "stage": "sft", "tokenizer": None}
+    fields: dict[str, Any] = {"seq_len": 5, "stage": "sft", "tokenizer": SimpleNamespace(vocab_size=PAD + 1)}
     return Encoding(corpus=path, split="train", objective=objective or Digits(), **fields | settings)  # type: ignore[arg-type]
 
 
@@ -157,6 +158,12 @@ def test_overlong_rows_are_refused_where_that_is_set(tmp_path: Path) -> None:
 def test_nothing_left_is_refused(tmp_path: Path, texts: list[str]) -> None:
     with pytest.raises(UserError, match="split train gives no example"):
         laying.encode(how(tmp_path, texts), tmp_path / "train.arrow", silent)
+
+
+def test_ids_past_the_vocabulary_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"sft: row 'd2' holds id 7\n(.|\n)*ids 0 to 6(.|\n)*try: "):
+        laying.encode(how(tmp_path, tokenizer=SimpleNamespace(vocab_size=7)), tmp_path / "train.arrow", silent)
+    assert not (tmp_path / "train.arrow").exists()
 
 
 @pytest.mark.parametrize(("bad", "shown"), [(3, 3), (4, 4), (5, 4), (50, 4)])

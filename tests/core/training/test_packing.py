@@ -182,6 +182,7 @@ GROWTH = """
 import resource, sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 import torch
 from lmgraft.artifacts.examples import Row, RowCount, EncodedBy, RowsInfo, ShardWriter, shard_name
@@ -205,7 +206,8 @@ class Bar:
         pass
 
 
-how = Encoding(corpus=folder, split="train", objective=None, tokenizer=None, seq_len=512, stage="sft")
+saved = SimpleNamespace(vocab_size=30000)
+how = Encoding(corpus=folder, split="train", objective=None, tokenizer=saved, seq_len=512, stage="sft")
 encode(how, folder / "train.arrow", lambda title, total: nullcontext(Bar()))
 loader = ExampleLoader(PackedExamples(Examples(folder / "train.arrow", 1), 512), 16, seed=0)
 for step in range(30):
