@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lmgraft.artifacts import corpus
-from lmgraft.artifacts._pieces import LONGEST, LONGEST_WHOLE, Cutter
+from lmgraft.artifacts._pieces import LONGEST_WHOLE, Cutter
 from lmgraft.errors import Problem, UserError
 
 __all__ = ["PIECE_BYTES", "TextBatch", "TextReader", "document_id"]
@@ -152,7 +152,7 @@ class TextReader:
     def _place(self, data: NDArray[np.uint8], start: int, document: int) -> int | None:
         """The first place from byte ``start`` on at which the document may be cut; None where it ends before one."""
         assert self._cutter is not None
-        stop = min(len(data), start + LONGEST)
+        stop = min(len(data), start + self._cutter.longest)
         while start < stop:
             begin = _aligned(data, max(0, start - self._margin))
             middle, end = _aligned(data, start), _aligned(data, min(len(data), start + _WINDOW))
@@ -164,7 +164,7 @@ class TextReader:
                 return middle + len(inner[: found - len(before)].encode())
             start = end if end > start else len(data)
         if stop < len(data):
-            raise UserError(self._too_long(document, LONGEST))
+            raise UserError(self._too_long(document, self._cutter.longest))
         return None
 
     def _no_text(self, document: int) -> Problem:

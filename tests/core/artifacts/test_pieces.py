@@ -86,6 +86,24 @@ def sentence_piece(*, normalizer: bool, over_words: bool = False) -> Tokenizer:
     return made
 
 
+def sentence_bpe() -> Tokenizer:
+    """As the part bpe's: BPE over all of the text, nothing prepended."""
+    vocab = ["<unk>", *(f"<0x{n:02X}>" for n in range(256)), *"▁abcthe1.漢字，。"]
+    merges = [("▁", "t"), ("h", "e"), ("▁t", "he"), ("字", "，"), ("漢", "字"), ("a", "."), ("t", "1")]
+    ids = {piece: n for n, piece in enumerate([*vocab, *(left + right for left, right in merges)])}
+    made = Tokenizer(models.BPE(ids, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    made.normalizer = normalizers.Replace(" ", "▁")
+    return made
+
+
+def sentence_unigram(number: int) -> Tokenizer:
+    """As the part unigram's."""
+    made = Tokenizer.from_str(json.dumps(json.loads(unigram("never").to_str()) | {"normalizer": None}))
+    words = pre_tokenizers.Split(Regex(_pieces.WORDS[number]), "isolated")
+    made.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Metaspace(prepend_scheme="never", split=False)])
+    return made
+
+
 def with_added() -> Tokenizer:
     made = byte_level(None)
     made.add_tokens([AddedToken("<b>", special=False), AddedToken("漢字 a", special=False), "cat the"])
@@ -107,6 +125,9 @@ MAKERS: dict[str, Callable[[], Tokenizer]] = {
     "unigram, first": lambda: unigram("first"),
     "llama2": lambda: sentence_piece(normalizer=True),
     "metaspace, not split": lambda: sentence_piece(normalizer=False),
+    "bpe": sentence_bpe,
+    "unigram by its words": lambda: sentence_unigram(0),
+    "unigram by its words and digits": lambda: sentence_unigram(1),
     "added tokens": with_added,
 }
 MADE: dict[str, tuple[Tokenizer, Cutter]] = {}
@@ -138,7 +159,15 @@ def test_text_is_cut_at_all(name: str) -> None:
     assert "".join(rule.pieces(TEXT[1] * 3, 5)).replace(" ", "") == (TEXT[1] * 3).replace(" ", "")
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama3", "qwen2", "bert"])
+def test_patterns_are_those_of_the_parts() -> None:
+    from lmgraft_byte_bpe import tokenizer as byte_bpe
+    from lmgraft_subword import _pieces as subword
+
+    assert {LLAMA3, QWEN2} <= set(byte_bpe.REGEXES.values())
+    assert tuple(map(subword.words, (False, True))) == _pieces.WORDS
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama3", "qwen2", "bert", "unigram by its words"])
 def test_chinese_is_cut_without_a_space(name: str) -> None:
     text = "海內存知己，天涯若比鄰。" * 20
     _, rule = made(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_a_document_without_text_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rule", [GPT2, None], ids=["cut", "whole"])
 def test_what_cannot_be_cut_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: Cutter | None) -> None:
     monkeypatch.setattr(batches, "PIECE_BYTES", 10)
-    monkeypatch.setattr(batches, "LONGEST", 50)
+    rule = rule and replace(rule, longest=50)
     monkeypatch.setattr(batches, "LONGEST_WHOLE", 70)
     monkeypatch.setattr(batches, "_WINDOW", 16)
     fine = ["é" * 25 + " b", "a b", "c"]

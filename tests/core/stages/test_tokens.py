@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from lmgraft.artifacts import Artifact, tokens
+from lmgraft.artifacts import Artifact, _pieces, tokens
 from lmgraft.artifacts import tokenizer as tokenizers
 from lmgraft.artifacts.tokenizer import SavedTokenizer
 from lmgraft.encoding import batches, engines
@@ -330,7 +330,8 @@ def test_a_word_without_an_end_is_refused(
     corpus: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "PIECE_BYTES", 1000)
-    monkeypatch.setattr(batches, "LONGEST", 3000)
+    find = _pieces.cutter
+    monkeypatch.setattr(tokenizers, "cutter", lambda content: replace(find(content), longest=3000))
     corpus = write_corpus(tmp_path / "corpus", {"train": ["one", "a word " + "x" * 3900, "and " + "y" * 5000]})
     for encoder in ENCODERS:
         with pytest.raises(UserError, match=r"'s/train2' of split train has a word of more than 3,000 bytes"):
