@@ -98,7 +98,7 @@ def _share(share: float) -> str:
 
 
 def _moved(now: int, before: int) -> str:
-    return f"{100 * (now / before - 1):+.1f}%"
+    return f"{100 * (now / before - 1):+.1f}%".replace("-0.0%", "0.0%").replace("+0.0%", "0.0%")
 
 
 def _part(found: Mapping[str, Any] | None) -> str:

@@ -26,9 +26,10 @@ def draw(tokens: Sequence[Token], data: bytes, differs: Sequence[bool] = ()) -> 
         shown = _lines(data[token.start : token.stop]) or f"‹{token.piece}›"
         differing = bool(differs) and differs[number]
         style = [f"t{number % STYLES}", *([token.kind] if token.kind != TEXT else ()), *(["differs"] * differing)]
-        parts.append(
-            Markup('<span class="t {}" title="{}">{}</span>').format(" ".join(style), _told(token, differing), shown)
-        )
+        span = Markup('<span class="t {}" title="{}">{}</span>')
+        parts.append(span.format(" ".join(style), _told(token, differing), shown.removesuffix("\n")))
+        if shown.endswith("\n"):  # behind the span, or a strip of it would stand at the beginning of the next line
+            parts.append(Markup("\n"))
         done = max(done, token.stop)
     if done < len(data):
         parts.append(Markup("{}").format(_lines(data[done:])))
