@@ -31,6 +31,7 @@ class ByteLevelBase:
         self._vocabulary = vocabulary
         self._model: dict[str, Any] = vocabulary.content["model"]
         self._tokenizer = opened(vocabulary.content, vocabulary.path)
+        self._splitter = splitter_of(vocabulary.content)
         self._protect_english = protect_english
         self._protected: set[tuple[int, int]] = set()
         # A file may say that a word which is a token is never built up from merges (ignore_merges).
@@ -106,15 +107,14 @@ class ByteLevelBase:
 
     def _split(self, text: str) -> list[str]:
         """Words: as text where the pattern is a known one, else as the library spells them."""
-        split = splitter_of(self._vocabulary.content)
-        if split is not None:
-            return split(text)
         normalizer = self._tokenizer.normalizer
         normal = normalizer.normalize_str(text) if normalizer else text
+        if self._splitter is not None:
+            return self._splitter(normal)
         return [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
 
     def _spelt(self, word: str) -> str:
-        return word if splitter_of(self._vocabulary.content) is None else _spelt(word)
+        return word if self._splitter is None else _spelt(word)
 
     def _ids(self, word: str) -> list[int]:
         return [token.id for token in self._tokenizer.model.tokenize(word)]
