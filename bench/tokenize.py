@@ -8,7 +8,7 @@ three have to be equal before any figure is told. Two threads or processes each;
 else (for ours: reading, loading and checking gigatoken, counting, fsync). Memory is that of a side's processes.
 
 ``LMGRAFT_BENCH_BYTES`` sets the bytes of text (1,000,000,000). The raw rate and ours alternate (A B A B) ``-n`` times;
-the slow sides run ``-n`` / 5 times. Files lie in the system's temporary folder (TMPDIR) and are removed.
+the slow sides run ``-n`` / 5 times. Files (the peer's take 15 GB) lie in the temporary folder (TMPDIR) and are removed.
 """
 
 from __future__ import annotations
