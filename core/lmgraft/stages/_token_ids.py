@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lmgraft.artifacts import tokens
 from lmgraft.errors import Problem, UserError
@@ -65,9 +68,8 @@ def _ids(
     context: StageContext, bar: Progress | None, stage: str, split: str, file: tokens.TokenFile, vocab_size: int
 ) -> Iterator[Problem]:
     """The first id that is not in the vocabulary."""
-    for start in range(0, file.tokens, BLOCK):
+    for start, block in _blocks(file):
         context.alive()
-        block = file.window(start, BLOCK)
         if bar is not None:
             bar.advance(len(block))
         if int(block.min()) >= 0 and int(block.max()) < vocab_size:
@@ -76,6 +78,13 @@ def _ids(
         fact = f"the {split} split of {stage} holds id {int(block[place])} (token {start + place:,} of {file.tokens:,})"
         yield _beyond(context, stage, fact, vocab_size)
         return
+
+
+def _blocks(file: tokens.TokenFile) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(where it begins, tokens). Read and not mapped: pages of a map would count as this process's memory."""
+    with file.prefix.with_name(f"{file.prefix.name}.bin").open("rb") as data:
+        for start in range(0, file.tokens, BLOCK):
+            yield start, np.fromfile(data, file.dtype, min(BLOCK, file.tokens - start))
 
 
 def _beyond(context: StageContext, stage: str, fact: str, vocab_size: int) -> Problem:
