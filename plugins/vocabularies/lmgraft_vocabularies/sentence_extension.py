@@ -47,8 +47,9 @@ class SentenceBase:
         self._protected: list[str] = []
 
     def protect(self, texts: Iterable[str]) -> None:
-        """Pieces that occur in ``texts`` are not added, so their encodings stay as they are."""
-        self._protected += count_words(texts, self._split)
+        """Pieces that occur in ``texts`` are not added, so their encodings stay as they are, and those of single lines,
+        which begin with a space that the model puts before them."""
+        self._protected += count_words((part for text in texts for part in (text, *text.split("\n"))), self._split)
 
     def take(self, donor: Vocabulary) -> int:
         """Appends the donor's pieces that are missing; returns how many there were."""

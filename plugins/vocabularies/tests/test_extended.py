@@ -125,6 +125,14 @@ def test_english_stays_where_it_is_protected(sentence: Path, tmp_path: Path) -> 
         assert "\u2581漢字" in vocab(out)
 
 
+def test_protected_lines_are_protected_as_texts_too(sentence: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("one\n漢字 two", encoding="utf-8")
+    donor = sentence_piece_file(tmp_path / "donor.model", "漢語 漢字 語語")
+    found = extend(sentence, tmp_path / "out", pieces=str(donor), protect_path=str(tmp_path / "text"))
+    assert found.encode_batch(["漢字 two"]) == saved.load(sentence).encode_batch(["漢字 two"])
+    assert "\u2581語語" in vocab(tmp_path / "out")
+
+
 def test_pieces_are_learnt_for_a_sentencepiece_base(sentence: Path, tmp_path: Path) -> None:
     found = extend(sentence, tmp_path / "out", foreign(200), new_tokens=100, protect=Protect.english)
     again = extend(sentence, tmp_path / "again", foreign(200), new_tokens=100, protect=Protect.english)
