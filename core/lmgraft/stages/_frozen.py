@@ -28,14 +28,20 @@ def of_settings(settings: TrainStage) -> Iterator[str]:
     for name in settings.trainable:
         if name not in roles:
             yield f"trainable names {name!r}; roles of weights are {', '.join(roles)}"
-    if settings.frozen_vocabulary is not None and settings.model is None:
-        yield "frozen_vocabulary is set and model is not: it would keep rows as the initializer draws them"
 
 
 def of_recipe(recipe: Recipe, stage: str) -> Iterator[Problem]:
-    """Roles that a decoder of these settings does not have; other architectures are asked once they are built."""
+    """Frozen rows of no model, and roles that a decoder of these settings does not have; other architectures are asked
+    once they are built."""
     node = recipe.stage(stage)
-    spec, wanted = _shapes.spec_of(node), _wanted(node.config)  # type: ignore[arg-type]
+    settings: TrainStage = node.config  # type: ignore[assignment]
+    if settings.frozen_vocabulary is not None and settings.model is None:
+        yield Problem(
+            f"{stage}.frozen_vocabulary={settings.frozen_vocabulary}, and {stage} starts from no model",
+            "it would keep rows as the initializer draws them",
+            f"{stage}.model=STAGE, or {stage}.frozen_vocabulary=null",
+        )
+    spec, wanted = _shapes.spec_of(node), _wanted(settings)
     if spec is not None and wanted:
         yield from _no_such_roles(stage, wanted, _roles_of(spec))
 
@@ -106,7 +112,8 @@ def _first_other(old: TextTokenizer, new: TextTokenizer) -> int | None:
 
 
 def _wanted(settings: TrainStage) -> frozenset[Role]:
-    return frozenset(Role(name) for name in settings.trainable)
+    """Those that there are; names of no role are refused by themselves."""
+    return frozenset(role for role in Role if role.value in settings.trainable)
 
 
 def _roles_of(spec: DecoderSpec) -> frozenset[Role]:

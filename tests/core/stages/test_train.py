@@ -320,12 +320,32 @@ def test_what_freezes_too_much_is_refused_before_work(
     assert list(context.work.iterdir()) == []
 
 
-def test_frozen_rows_need_a_model_to_start_from(data: Artifact, tmp_path: Path) -> None:
-    config = stage(Context(tmp_path, {}), frozen_vocabulary="old").config
-    assert [text for text in config.check() if "it would keep rows as the initializer draws them" in text]
-    assert list(stage(Context(tmp_path, {}), frozen_vocabulary="old", model="pretrain").config.check()) == []
+def of_recipe(architecture: dict[str, Any], **settings: Any) -> list[str]:
+    """What is refused with the recipe, before anything is built."""
+    from types import SimpleNamespace
+
+    from lmgraft.stages import _frozen
+
+    component = registry().get("architecture", "llama").component
+    sizes = {**PARTS["architecture"][1], **architecture}
+    if "norm" in sizes:
+        sizes["norm"] = type(component.config().norm)(sizes["norm"])
+    part = SimpleNamespace(seam="architecture", config=component.config(**sizes))
+    node = SimpleNamespace(parts=[part], config=TrainStage(steps=1, **settings))
+    recipe: Any = SimpleNamespace(stage=lambda name: node)
+    return [f"{problem.fact} | {problem.cause} | {problem.remedy}" for problem in _frozen.of_recipe(recipe, "pretrain")]
+
+
+def test_frozen_rows_need_a_model_to_start_from() -> None:
+    (said,) = of_recipe({}, frozen_vocabulary="old")
+    assert "starts from no model | it would keep rows as the initializer draws them | pretrain.model=STAGE" in said
+    assert of_recipe({}, frozen_vocabulary="old", model="pretrain") == []
+
+
+def test_an_unknown_role_is_named(tmp_path: Path) -> None:
     (unknown,) = stage(Context(tmp_path, {}), trainable=["heads"]).config.check()
     assert "trainable names 'heads'; roles of weights are embedding, position, head" in unknown
+    assert of_recipe({}, trainable=["heads"]) == []
 
 
 @pytest.mark.parametrize(
@@ -340,18 +360,7 @@ def test_frozen_rows_need_a_model_to_start_from(data: Artifact, tmp_path: Path) 
 def test_roles_that_a_decoder_lacks_are_refused_with_the_recipe(
     architecture: dict[str, Any], trainable: list[str], remedy: str | None
 ) -> None:
-    from types import SimpleNamespace
-
-    from lmgraft.stages import _frozen
-
-    component = registry().get("architecture", "llama").component
-    settings = {**PARTS["architecture"][1], **architecture}
-    if "norm" in settings:
-        settings["norm"] = type(component.config().norm)(settings["norm"])
-    part = SimpleNamespace(seam="architecture", config=component.config(**settings))
-    node = SimpleNamespace(parts=[part], config=SimpleNamespace(trainable=trainable))
-    recipe: Any = SimpleNamespace(stage=lambda name: node)
-    found = [f"{problem.cause} | {problem.remedy}" for problem in _frozen.of_recipe(recipe, "pretrain")]
+    found = of_recipe(architecture, trainable=trainable)
     assert [remedy in one for one in found if remedy] == ([True] if remedy else [])
     assert bool(found) is bool(remedy)
 
