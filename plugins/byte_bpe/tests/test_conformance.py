@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from lmgraft_byte_bpe.conformance import TestByteBPE
+from lmgraft_byte_bpe.conformance import TestByteBPE, TestByteBPEOfLlama3
 
-__all__ = ["TestByteBPE"]
+__all__ = ["TestByteBPE", "TestByteBPEOfLlama3"]
