@@ -7,7 +7,7 @@ another, or end early, by what it says.
 
 Threads: the library's own pool does not survive a fork and is sized once a process. Encoding therefore runs in the
 calling thread unless the user's ``TOKENIZERS_PARALLELISM`` says otherwise; who wants more brings threads
-(``lmgraft.stages.tokens`` does; the library lets go of the interpreter lock), and training borrows the pool through
+(``lmgraft.encoding`` does; the library lets go of the interpreter lock), and training borrows the pool through
 :func:`library_threads`.
 """
 
