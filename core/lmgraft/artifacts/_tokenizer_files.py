@@ -19,7 +19,7 @@ from lmgraft.seams.tokenizer import LoadingTokenizer, Tokenizer
 __all__ = ["CONFIG", "FILE", "PART", "content", "names", "read_json", "save"]
 
 FILE = "tokenizer.json"
-"""The vocabulary and the rules of Hugging Face's ``tokenizers``; of a part that loads by itself an object of its own."""
+"""The vocabulary and the rules of Hugging Face's ``tokenizers``; of a part that loads by itself its own object."""
 CONFIG = "tokenizer_config.json"
 """Which tokens end texts and fill batches, and the chat template."""
 

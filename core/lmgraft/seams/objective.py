@@ -20,8 +20,8 @@ Rules
 Where a stage trains on packed tokens, ``encode`` is not called: batches are windows of the token stream, each predicted
 token of weight 1, ``unit`` and ``role`` None. Where it trains on rows, each row of a batch is one :class:`Example`;
 with ``packing=best_fit`` several Examples stand in one row of a batch, told apart by ``segments`` alone, their weights
-kept, and ``unit`` and ``role`` are None. An objective that can be trained so has the word ``packable`` in ``provides()``
-of its config: its loss is a sum over tokens, in which it makes no difference which row a token is of. Others are
+kept, and ``unit`` and ``role`` are None. An objective that can be trained so has the word ``packable`` in its config's
+``provides()``: its loss is a sum over tokens, in which it makes no difference which row a token is of. Others are
 refused before anything runs.
 
 What is told. Core knows no metric by its name; ``nll`` is one like any other.
@@ -153,7 +153,7 @@ class ObjectiveSettings(Protocol):
     """What an objective's config may have beside :class:`lmgraft.component.ComponentConfig`. Optional."""
 
     def encoding(self) -> Mapping[str, Any]:
-        """The settings that decide what ``encode`` makes of a document, by name. A tokens stage may encode rows once for
-        many stages, and each of those must have the same objective with the same of these; a loss's own settings
+        """The settings that decide what ``encode`` makes of a document, by name. A tokens stage may encode rows once
+        for many stages, and each of those must have the same objective with the same of these; a loss's own settings
         (DPO's ``beta``) may differ. Without this method all settings count."""
         ...
