@@ -1,10 +1,12 @@
 """Chats as tokens: templates, what a model is given to answer, and which tokens of a conversation are answers.
 
 A template is the Jinja source that transformers keeps as a tokenizer's ``chat_template``, rendered in the same sandbox
-with the same switches, so a model tuned here is prompted the same way everywhere else. Two things differ:
+with the same switches, so a model tuned here is prompted the same way everywhere else. Three things differ:
 
 - The marks ``bos_token`` and ``eos_token`` become the end token *by id*. They are rendered as private characters that
   no text can hold, so a message that spells ``<|endoftext|>`` stays text and ends nothing.
+- Special tokens that the *template* writes (``<|im_start|>``, where the tokenizer has it as a special token) get their
+  ids, as in transformers; those that a message spells stay text, as everywhere here, and unlike in transformers.
 - An answer and what stands before it are encoded apart. So a model that is asked sees the very ids that it was trained
   on, whatever the tokenizer would have merged across that border.
 
@@ -15,6 +17,7 @@ and messages are data to it, never source.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -46,8 +49,8 @@ _ALPACA = (
     "{% else %}{{ raise_exception('a message of the role ' + message['role']) }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '### Response:\\n' }}{% endif %}"
 )
-#: OpenAI's ChatML. Its marks are plain text here, and the end token closes an answer: a tokenizer that was not trained
-#: with these marks as special tokens has no ids for them.
+#: OpenAI's ChatML, but that the end token closes an answer. Its marks are special tokens where the tokenizer has them
+#: (``special_tokens: ["<|im_start|>", "<|im_end|>"]``) and plain text elsewhere.
 _CHATML = (
     "{{ bos_token }}{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] }}"
@@ -62,6 +65,9 @@ TEMPLATES: Mapping[str, str] = {"solar": _SOLAR, "alpaca": _ALPACA, "chatml": _C
 #: Stands for the end token in rendered text. Unicode keeps this character unassigned for ever, and a text that holds it
 #: is refused, so it can only come from the template.
 MARK = "\ufdd0"
+
+#: Stands behind the first character of a special token that a message spells, until the template has written it.
+GUARD = "\ufdd1"
 
 #: What a template that its author never tried on such messages ends in, beside Jinja's own errors.
 _FAILURES = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
@@ -86,13 +92,15 @@ def encode_prompt(messages: Messages, tokenizer: TextTokenizer, template: str) -
 
     ``template`` is a name or a source. :raises UserError: the template cannot render these messages.
     """
-    cut = _pieces(messages, template)
+    special = _Special(tokenizer)
+    messages = special.guarded(messages)
+    cut = _pieces(messages, template, special)
     if cut and not cut[-1][1]:
         cut.pop()  # what follows the last answer goes with the opening of the next one, as in training
     pieces = [piece for piece, _ in cut]
     text = render(messages, template, add_generation_prompt=True)
     done = "".join(pieces)
-    return _encode([*pieces, text[len(done) :]] if text.startswith(done) else [text], tokenizer)
+    return special.encode([*pieces, text[len(done) :]] if text.startswith(done) else [text])
 
 
 def encode_chat(messages: Messages, tokenizer: TextTokenizer, template: str) -> tuple[list[int], list[float]]:
@@ -102,8 +110,9 @@ def encode_chat(messages: Messages, tokenizer: TextTokenizer, template: str) -> 
     """
     ids: list[int] = []
     weights: list[float] = []
-    for piece, answer in _pieces(messages, template):
-        new = _encode([piece], tokenizer)
+    special = _Special(tokenizer)
+    for piece, answer in _pieces(special.guarded(messages), template, special):
+        new = special.encode([piece])
         ids += new
         weights += [1.0 if answer else 0.0] * len(new)
     return ids, weights
@@ -115,10 +124,7 @@ def render(messages: Messages, template: str, *, add_generation_prompt: bool = F
 
     for number, message in enumerate(messages, 1):
         if MARK in str(message.get("content") or ""):
-            cause = (
-                "the character U+FDD0 is no text: Unicode leaves it unassigned, and the end token is marked by it here"
-            )
-            raise UserError(Problem(f"message {number} holds U+FDD0", cause, "take the character out"))
+            raise UserError(_private(number, MARK))
     plain = [{**message, "content": message.get("content") or ""} for message in messages]
     try:
         text: str = _compiled(source(template)).render(
@@ -132,7 +138,65 @@ def render(messages: Messages, template: str, *, add_generation_prompt: bool = F
         ) from error
 
 
-def _pieces(messages: Messages, template: str) -> list[tuple[str, bool]]:
+def _private(number: int, character: str) -> Problem:
+    name = f"U+{ord(character):04X}"
+    cause = f"the character {name} is no text: Unicode leaves it unassigned, and tokens are marked by it here"
+    return Problem(f"message {number} holds {name}", cause, "take the character out")
+
+
+class _Special:
+    """The special tokens of a tokenizer, as templates write them by their names."""
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids = {text: index for text, index in getattr(tokenizer, "special_ids", dict)().items() if text}
+        names = "|".join(re.escape(text) for text in sorted(self._ids, key=len, reverse=True))
+        # Without any special token nothing matches.
+        self._any = re.compile(names or r"(?!)")
+        self._last = re.compile(rf"(?s).*(?:{MARK}{'|' + names if names else ''})(?=\s*\Z)")
+
+    def guarded(self, messages: Messages) -> Messages:
+        """The messages with a guard in each special token that they spell, so that only the template writes any."""
+        for number, message in enumerate(messages, 1):
+            if GUARD in json.dumps(message, ensure_ascii=False, default=str):
+                raise UserError(_private(number, GUARD))
+        guarded: Messages = self._guarded(messages)
+        return guarded
+
+    def _guarded(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._any.sub(lambda found: f"{found[0][0]}{GUARD}{found[0][1:]}", value)
+        if isinstance(value, Mapping):
+            return {key: self._guarded(inner) for key, inner in value.items()}
+        return [self._guarded(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    def closed(self, answer: str) -> str:
+        """``answer`` up to the token that closes it: white space behind that belongs to the next turn."""
+        found = self._last.match(answer)
+        return answer if found is None else found[0]
+
+    def encode(self, texts: Sequence[str]) -> list[int]:
+        ids: list[int] = []
+        for text in texts:
+            for number, part in enumerate(text.split(MARK)):
+                if number:
+                    ids.append(self._tokenizer.end_id)
+                ids += self._part(part)
+        return ids
+
+    def _part(self, text: str) -> Iterator[int]:
+        start = 0
+        for found in self._any.finditer(text):
+            yield from self._plain(text[start : found.start()])
+            yield self._ids[found[0]]
+            start = found.end()
+        yield from self._plain(text[start:])
+
+    def _plain(self, text: str) -> Sequence[int]:
+        return self._tokenizer.encode_batch([text.replace(GUARD, "")])[0] if text else ()
+
+
+def _pieces(messages: Messages, template: str, special: _Special) -> list[tuple[str, bool]]:
     """The whole conversation in order, cut at the borders of answers: (text, is it an answer)."""
     found: list[tuple[str, bool]] = []
     done = ""
@@ -143,10 +207,7 @@ def _pieces(messages: Messages, template: str) -> list[tuple[str, bool]]:
             cause = f"what it writes for {end + 1} messages does not begin with what it writes before the answer"
             remedy = "choose a template that adds each turn at the end: template=solar"
             raise UserError(Problem("the chat template rewrites earlier turns", cause, remedy))
-        # White space that the template puts after an answer's end token belongs to the next turn.
-        answer = after[len(before) :]
-        cut = answer.rfind(MARK) + 1
-        answer = answer[:cut] if cut and not answer[cut:].strip() else answer
+        answer = special.closed(after[len(before) :])
         found += [(before[len(done) :], False), (answer, True)]
         done = before + answer
     rest = render(messages, template)
@@ -157,17 +218,6 @@ def _pieces(messages: Messages, template: str) -> list[tuple[str, bool]]:
 
 def _answers(messages: Messages) -> Iterator[int]:
     return (index for index, message in enumerate(messages) if message.get("role") == "assistant")
-
-
-def _encode(texts: Sequence[str], tokenizer: TextTokenizer) -> list[int]:
-    ids: list[int] = []
-    for text in texts:
-        for number, part in enumerate(text.split(MARK)):
-            if number:
-                ids.append(tokenizer.end_id)
-            if part:
-                ids += tokenizer.encode_batch([part])[0]
-    return ids
 
 
 @lru_cache(maxsize=32)

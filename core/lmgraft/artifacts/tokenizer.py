@@ -158,6 +158,12 @@ class SavedTokenizer:
             sizes[index] = 0 if token.special else len(token.content.encode())
         return sizes
 
+    def special_ids(self) -> dict[str, int]:
+        """The special tokens as they are written, with their ids."""
+        return {
+            token.content: index for index, token in self._tokenizer.get_added_tokens_decoder().items() if token.special
+        }
+
     def fingerprint(self) -> str:
         """sha256 over what decides ids or text in ``tokenizer.json``, whatever its layout or the library's version."""
         meaning = {key: self._content.get(key) for key in MEANING}

@@ -39,7 +39,9 @@ __all__ = [
 class TextTokenizer(Protocol):
     """A tokenizer that is ready to use. ``lmgraft.artifacts.tokenizer.load`` gives one for any saved folder.
 
-    It may have ``encode_arrays(texts)`` too, ``encode_batch`` as int32 arrays of numpy: packing asks for these first.
+    It may have ``encode_arrays(texts)`` too, ``encode_batch`` as int32 arrays of numpy: packing asks for these first;
+    and ``special_ids()``, the special tokens as they are written -> their ids: a chat template that writes one gets its
+    id, where otherwise it is text.
     """
 
     @property
