@@ -27,7 +27,6 @@ LONGEST = 1 << 20
 _KINDS = (r"\w", r"\s", r"[^\w\s]")
 # A run is looked at from its beginning only, so that the search stays linear.
 _LONG_RUN = re.compile("|".join(f"(?<!{kind}){kind}{{{CUT + 1}}}" for kind in _KINDS))
-_RUN = re.compile("|".join(f"(?<!{kind}){kind}{{{CUT + 1}}}" for kind in _KINDS[:2]) + r"|(?<=[\w\s])[^\w\s]{%d}|\A[^\w\s]{%d}" % (CUT + 1, CUT + 1))  # fmt: skip  # noqa: E501, UP031
 _RUN = re.compile("|".join(f"{kind}+" for kind in _KINDS))
 _SPECIAL = re.compile(r"<[^\s<>]*[A-Za-z0-9][^\s<>]*>|\[[^\s\[\]]*[A-Za-z0-9][^\s\[\]]*\]")
 

@@ -92,6 +92,9 @@ _SAMPLE = re.compile(r"(?<=\S)[ \n]")
 #: Normalizers that look at no more than a character and the marks behind it.
 _LOCAL = frozenset({"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer", "Precompiled", "Nmt"})
 
+#: Every word is a stretch of its own; BERT's are parted further.
+_SPACED = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit")
+
 
 @dataclass(frozen=True, slots=True)
 class Cutter:
@@ -160,7 +163,7 @@ def pieces(text: str, size: int = PIECE) -> Iterator[str]:
 def cutter(content: dict[str, Any]) -> Cutter | None:
     """The rule for this ``tokenizer.json``, or None where no sound one is known."""
     normalizers = _unfolded(content.get("normalizer"), "normalizers")
-    splitters = _unfolded(content.get("pre_tokenizer"), "pretokenizers")
+    splitters = _of_texts(_unfolded(content.get("pre_tokenizer"), "pretokenizers"))
     found = _of_pattern(normalizers, splitters) or _of_words(normalizers, splitters)
     found = found or _of_metaspace(normalizers, splitters, content.get("model") or {}) or _of_unigram(content)
     added = [token for token in content.get("added_tokens") or [] if not token.get("special")]
@@ -171,6 +174,13 @@ def cutter(content: dict[str, Any]) -> Cutter | None:
     if normalizers and any(token.get("normalized", True) for token in added):
         return None
     return replace(found, avoided=tuple(token["content"] for token in added))
+
+
+def _of_texts(splitters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without those that split words, which white space has parted before: they see a word and never two."""
+    first = splitters[0] if splitters else {}
+    parts = first.get("type") in (*_SPACED, "Metaspace") and first.get("split", True) is True
+    return splitters[:1] if parts and all(step.get("type") == "Split" for step in splitters[1:]) else splitters
 
 
 def _of_pattern(normalizers: list[dict[str, Any]], splitters: list[dict[str, Any]]) -> Cutter | None:
@@ -205,7 +215,7 @@ def _of_words(normalizers: list[dict[str, Any]], splitters: list[dict[str, Any]]
     kind = splitters[0].get("type")
     if kind == "BertPreTokenizer":
         return Cutter(_BERT)
-    return Cutter(_WHITE) if kind in ("Whitespace", "WhitespaceSplit") else None
+    return Cutter(_WHITE) if kind in _SPACED else None
 
 
 def _of_metaspace(

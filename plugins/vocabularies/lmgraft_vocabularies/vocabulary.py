@@ -19,13 +19,15 @@ from lmgraft_vocabularies.convert import added, to_json
 from lmgraft_vocabularies.library import opened
 from lmgraft_vocabularies.reading import find, read_json
 from lmgraft_vocabularies.sentence_model import Piece, PieceType, SentenceModel, piece_bytes, read_model
+from lmgraft_vocabularies.spelt import keep_as_text
 
 __all__ = ["MODEL", "Vocabulary", "read"]
 
 MODEL = "tokenizer.model"
 _ROLES = ("eos_token", "bos_token", "unk_token", "pad_token")
-#: What ends documents in the files that do not say so.
+#: What ends documents, and fills batches, in files that do not say so.
 _USUAL_ENDS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<|im_end|>", "<eos>")
+_USUAL_PADDING = ("<pad>", "<|pad|>", "[PAD]")
 
 
 @dataclass
@@ -86,9 +88,9 @@ class Vocabulary:
                     Problem(f"{self.path}: the padding token {wanted!r} is an ordinary piece", cause, "pad_token=null")
                 )
             return wanted if wanted in ids else self._append(wanted)
-        own = self.roles.get("pad_token")
-        if own in special and own != end and own != self.roles.get("unk_token"):
-            return str(own)
+        for own in (self.roles.get("pad_token"), *_USUAL_PADDING):
+            if own in special and own not in (end, self.roles.get("unk_token")):
+                return str(own)
         names = ("<|pad|>", "<pad>") if end.startswith("<|") else ("<pad>", "<|pad|>")
         free = [name for name in (*names, *(f"<|pad_{number}|>" for number in range(len(ids)))) if name not in ids]
         return self._append(free[0])
@@ -109,12 +111,12 @@ class Vocabulary:
         self.model.pieces = [*self.model.pieces, *pieces]
 
     def write(self, folder: Path) -> None:
-        """Writes the two files, and tokenizer.model where there is one.
+        """Writes the two files, and tokenizer.model where there is one. Text that spells a special token stays text.
 
         Raises :class:`~lmgraft.errors.UserError` where the library cannot read the vocabulary, or gives other ids.
         """
         ids = self.ids()
-        tokenizer = opened(self.content, self.path)
+        tokenizer = keep_as_text(self.content, self.path)
         wrong = [token for token in self.special() if tokenizer.token_to_id(token) != ids[token]]
         if wrong:
             cause = f"the library gives it the id {tokenizer.token_to_id(wrong[0])}, and the file says {ids[wrong[0]]}"

@@ -71,6 +71,13 @@ def unigram(scheme: str) -> Tokenizer:
     return made
 
 
+def within_words(whole: Tokenizer) -> Tokenizer:
+    """A tokenizer that splits words too, as ``pretrained`` does where they spell special tokens."""
+    inner = pre_tokenizers.Split(Regex("(?<=t)(?=he)|(?<=<)(?=b>)|(?<=\u2581)(?=1)"), "isolated")
+    whole.pre_tokenizer = pre_tokenizers.Sequence([whole.pre_tokenizer, inner])
+    return whole
+
+
 def sentence_piece(*, normalizer: bool, over_words: bool = False) -> Tokenizer:
     """As LLaMA 2's: BPE over all of the text, with bytes for what the vocabulary lacks."""
     vocab = ["<unk>", *(f"<0x{n:02X}>" for n in range(256)), *"▁abctehsm1.,"]
@@ -122,6 +129,9 @@ MAKERS: dict[str, Callable[[], Tokenizer]] = {
     "whitespace, nothing else": lambda: words(pre_tokenizers.WhitespaceSplit()),
     "metaspace": lambda: words(pre_tokenizers.Metaspace()),
     "unigram": lambda: unigram("always"),
+    "unigram, split within words": lambda: within_words(unigram("always")),
+    "whitespace, split within words": lambda: within_words(words(pre_tokenizers.WhitespaceSplit())),
+    "bert, split within words": lambda: within_words(bert(lowercase=False)),
     "unigram, first": lambda: unigram("first"),
     "llama2": lambda: sentence_piece(normalizer=True),
     "metaspace, not split": lambda: sentence_piece(normalizer=False),
@@ -217,6 +227,9 @@ def test_what_is_not_known_stays_whole() -> None:
     assert cutter(json.loads(sentence_piece(normalizer=True, over_words=True).to_str())) is None
     assert cutter(json.loads(sentence_piece(normalizer=False, over_words=True).to_str())) is None
     over_all = unigram("always")
+    over_all.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
+    assert cutter(json.loads(within_words(unigram("always")).to_str())) is not None
+    assert cutter(json.loads(within_words(over_all).to_str())) is None
     over_all.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
     assert cutter(json.loads(over_all.to_str())) is None
 
