@@ -17,7 +17,17 @@ from lmgraft.errors import Problem, UserError
 
 from lmgraft_vocabularies.wire import WireError, bytes_field, fields, float_field, varint_field
 
-__all__ = ["SPACE", "Kind", "Piece", "PieceType", "SentenceModel", "model_bytes", "piece_bytes", "read_model"]
+__all__ = [
+    "MOST_PIECES",
+    "SPACE",
+    "Kind",
+    "Piece",
+    "PieceType",
+    "SentenceModel",
+    "model_bytes",
+    "piece_bytes",
+    "read_model",
+]
 
 #: Stands for a space in pieces.
 SPACE = "\u2581"

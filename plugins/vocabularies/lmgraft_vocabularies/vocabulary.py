@@ -8,6 +8,7 @@ transformers, read it. Beside a tokenizer.json made of a SentencePiece model tha
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ from lmgraft.errors import Problem, UserError
 from lmgraft_vocabularies.convert import added, to_json
 from lmgraft_vocabularies.library import opened
 from lmgraft_vocabularies.reading import find, read_json
-from lmgraft_vocabularies.sentence_model import Piece, PieceType, SentenceModel, piece_bytes, read_model
+from lmgraft_vocabularies.sentence_model import (
+    MOST_PIECES,
+    Piece,
+    PieceType,
+    SentenceModel,
+    piece_bytes,
+    read_model,
+)
 from lmgraft_vocabularies.spelt import keep_as_text
 
 __all__ = ["MODEL", "Vocabulary", "read"]
@@ -152,12 +160,22 @@ def read(path: Path) -> Vocabulary:
     else:
         content = read_json(files.json)
         opened(content, files.json)
+        _check_ids(Vocabulary(files.json, content).ids(), files.json)
         model = model if model is not None and _agrees(content, model) else None
     found = Vocabulary(path, content, model)
     if model is not None:
         found.roles = _roles_of(model)
     _read_config(found, files.config, files.template)
     return found
+
+
+def _check_ids(ids: Mapping[str, int], path: Path) -> None:
+    """Tables of all ids are made later on, so one huge id in a stranger's file would take all memory."""
+    highest = max(ids.values(), default=-1)
+    if highest >= MOST_PIECES or not ids:
+        fact = f"{path} has the id {highest:,}" if ids else f"{path} holds no token"
+        cause = f"it names {len(ids):,} tokens, and no vocabulary has more than {MOST_PIECES:,}"
+        raise UserError(Problem(fact, cause, "number tokens without gaps, or take another tokenizer"))
 
 
 def _agrees(content: dict[str, Any], model: SentenceModel) -> bool:
@@ -183,7 +201,8 @@ def _read_config(found: Vocabulary, path: Path | None, template: Path | None) ->
         if isinstance(token, str) and token in ids:
             found.roles[role] = token
     more = config.get("additional_special_tokens")
-    tokens = [token.get("content") if isinstance(token, dict) else token for token in more or []]
+    listed = more if isinstance(more, list) else []
+    tokens = [token.get("content") if isinstance(token, dict) else token for token in listed]
     found.more_special = [token for token in tokens if isinstance(token, str) and token in found.special()]
     text = config.get("chat_template")
     if template is not None:

@@ -141,6 +141,12 @@ def test_another_pattern_is_refused_unless_it_is_meant(byte_level: Path, tmp_pat
         ("tokenizer.json", b'{"a": 1}', "no key 'model'"),
         ("tokenizer.json", b"[" * 100_000, "is not JSON"),
         ("tokenizer.json", b'{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]]}}', "cannot read it"),
+        (
+            "tokenizer.json",
+            b'{"model": {"type": "WordLevel", "vocab": {"a": 4294967295}, "unk_token": "a"}}',
+            "has the id",
+        ),
+        ("tokenizer.json", b'{"model": {"type": "BPE", "vocab": {}, "merges": []}}', "no token"),
         ("tokenizer.json.gz", b"no gzip", "cannot be read"),
         ("tokenizer.json.gz", gzip.compress(b"{" * 999)[:20], "cannot be read"),
         ("some.model", b"AA== 0\n", "tiktoken"),
