@@ -6,7 +6,8 @@ with the same switches, so a model tuned here is prompted the same way everywher
 - The marks ``bos_token`` and ``eos_token`` become the end token *by id*. They are rendered as private characters that
   no text can hold, so a message that spells ``<|endoftext|>`` stays text and ends nothing.
 - Special tokens that the *template* writes (``<|im_start|>``, where the tokenizer has it as a special token) get their
-  ids, as in transformers; those that a message spells stay text, as everywhere here, and unlike in transformers.
+  ids, as in transformers; those that a message spells in any of its fields stay text, as everywhere here, and unlike
+  in transformers. (A role is a name: what a template writes around it, ``<|role|>``, is the template's.)
 - An answer and what stands before it are encoded apart. So a model that is asked sees the very ids that it was trained
   on, whatever the tokenizer would have merged across that border.
 
@@ -19,7 +20,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from lmgraft.errors import Problem, UserError
@@ -68,6 +71,9 @@ MARK = "\ufdd0"
 
 #: Stands behind the first character of a special token that a message spells, until the template has written it.
 GUARD = "\ufdd1"
+
+#: Fields of a message and its parts that hold names. Templates compare them, so they are left as they are.
+NAMES = frozenset({"role", "type"})
 
 #: What a template that its author never tried on such messages ends in, beside Jinja's own errors.
 _FAILURES = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
@@ -122,9 +128,7 @@ def render(messages: Messages, template: str, *, add_generation_prompt: bool = F
     """The conversation as text, :data:`MARK` where the template writes ``bos_token`` or ``eos_token``."""
     import jinja2
 
-    for number, message in enumerate(messages, 1):
-        if MARK in str(message.get("content") or ""):
-            raise UserError(_private(number, MARK))
+    _refuse(messages, MARK)
     plain = [{**message, "content": message.get("content") or ""} for message in messages]
     try:
         text: str = _compiled(source(template)).render(
@@ -138,10 +142,60 @@ def render(messages: Messages, template: str, *, add_generation_prompt: bool = F
         ) from error
 
 
-def _private(number: int, character: str) -> Problem:
-    name = f"U+{ord(character):04X}"
-    cause = f"the character {name} is no text: Unicode leaves it unassigned, and tokens are marked by it here"
-    return Problem(f"message {number} holds {name}", cause, "take the character out")
+def _refuse(messages: Messages, character: str) -> None:
+    """:raises UserError: ``character``, which marks tokens here, stands in a message."""
+    for number, message in enumerate(messages, 1):
+        if any(character in text for text in _texts(message)):
+            name = f"U+{ord(character):04X}"
+            cause = f"the character {name} is no text: Unicode leaves it unassigned, and tokens are marked by it here"
+            raise UserError(Problem(f"message {number} holds {name}", cause, "take the character out"))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a message, keys too: a template may write any of them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(key)
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """How special tokens are found, by their names."""
+
+    written: re.Pattern[str]
+    """In what a template gives."""
+    last: re.Pattern[str]
+    """All up to the one that ends an answer."""
+    spelt: re.Pattern[str]
+    """The first character of each in a message: overlapping ones too, and in whatever case, for filters change it."""
+    begun: frozenset[str]
+    """Beginnings of names, in lower case: at the end of a text, of which the template may put another behind."""
+    longest: int
+
+
+@lru_cache(maxsize=8)
+def _names(names: tuple[str, ...]) -> _Names:
+    longest_first = sorted(names, key=len, reverse=True)
+    # A guard has no place within a name of one character and stands behind it.
+    written = "|".join(re.escape(name) + (f"(?!{GUARD})" if len(name) == 1 else "") for name in longest_first)
+    rest: dict[str, list[str]] = {}
+    for name in longest_first:
+        rest.setdefault(name[0], []).append(re.escape(name[1:]))
+    spelt = "|".join(f"{re.escape(first)}(?={'|'.join(others)})" for first, others in rest.items())
+    nothing = r"(?!)"
+    return _Names(
+        re.compile(written or nothing),
+        re.compile(rf"(?s).*(?:{MARK}{'|' + written if written else ''})(?=\s*\Z)"),
+        re.compile(spelt or nothing, re.IGNORECASE),
+        frozenset(name[:end].lower() for name in names if not name[0].isalnum() for end in range(1, len(name))),
+        max(map(len, names), default=0),
+    )
 
 
 class _Special:
@@ -150,29 +204,39 @@ class _Special:
     def __init__(self, tokenizer: TextTokenizer) -> None:
         self._tokenizer = tokenizer
         self._ids = {text: index for text, index in getattr(tokenizer, "special_ids", dict)().items() if text}
-        names = "|".join(re.escape(text) for text in sorted(self._ids, key=len, reverse=True))
-        # Without any special token nothing matches.
-        self._any = re.compile(names or r"(?!)")
-        self._last = re.compile(rf"(?s).*(?:{MARK}{'|' + names if names else ''})(?=\s*\Z)")
+        self._names = _names(tuple(self._ids))
 
     def guarded(self, messages: Messages) -> Messages:
         """The messages with a guard in each special token that they spell, so that only the template writes any."""
-        for number, message in enumerate(messages, 1):
-            if GUARD in json.dumps(message, ensure_ascii=False, default=str):
-                raise UserError(_private(number, GUARD))
+        _refuse(messages, GUARD)
         guarded: Messages = self._guarded(messages)
         return guarded
 
     def _guarded(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self._any.sub(lambda found: f"{found[0][0]}{GUARD}{found[0][1:]}", value)
+            return _guard(value, {*self._spelt(value), *self._begun(value)})
         if isinstance(value, Mapping):
-            return {key: self._guarded(inner) for key, inner in value.items()}
+            return {
+                self._key(key): inner if key in NAMES and isinstance(inner, str) and inner.isidentifier()
+                else self._guarded(inner)
+                for key, inner in value.items()
+            }  # fmt: skip
         return [self._guarded(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    def _key(self, key: Any) -> Any:
+        return _guard(key, set(self._spelt(key))) if isinstance(key, str) else key
+
+    def _spelt(self, text: str) -> Iterator[int]:
+        return (found.start() for found in self._names.spelt.finditer(text))
+
+    def _begun(self, text: str) -> Iterator[int]:
+        text = text.rstrip()  # as templates do
+        starts = range(max(0, len(text) - self._names.longest + 1), len(text))
+        return (start for start in starts if text[start:].lower() in self._names.begun)
 
     def closed(self, answer: str) -> str:
         """``answer`` up to the token that closes it: white space behind that belongs to the next turn."""
-        found = self._last.match(answer)
+        found = self._names.last.match(answer)
         return answer if found is None else found[0]
 
     def encode(self, texts: Sequence[str]) -> list[int]:
@@ -186,7 +250,7 @@ class _Special:
 
     def _part(self, text: str) -> Iterator[int]:
         start = 0
-        for found in self._any.finditer(text):
+        for found in self._names.written.finditer(text):
             yield from self._plain(text[start : found.start()])
             yield self._ids[found[0]]
             start = found.end()
@@ -194,6 +258,12 @@ class _Special:
 
     def _plain(self, text: str) -> Sequence[int]:
         return self._tokenizer.encode_batch([text.replace(GUARD, "")])[0] if text else ()
+
+
+def _guard(text: str, places: set[int]) -> str:
+    """``text`` with a guard behind the characters at these places."""
+    edges = [0, *(place + 1 for place in sorted(places)), len(text)]
+    return GUARD.join(text[start:end] for start, end in pairwise(edges)) if places else text
 
 
 def _pieces(messages: Messages, template: str, special: _Special) -> list[tuple[str, bool]]:
@@ -229,7 +299,9 @@ def _compiled(text: str) -> Any:
         raise jinja2.TemplateError(message)
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
+    environment.filters["tojson"] = lambda value, ensure_ascii=False, **options: json.dumps(
+        value, ensure_ascii=ensure_ascii, **options
+    )
     environment.globals["raise_exception"] = raise_exception
     try:
         return environment.from_string(text)

@@ -113,9 +113,19 @@ def test_jinja_in_a_message_is_text(saved: SavedTokenizer) -> None:
     assert ids.count(saved.end_id) == 1
 
 
-def test_the_private_mark_in_a_message_is_refused(saved: SavedTokenizer) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"content": f"a{chat.MARK}b"},
+        {"content": [{"type": "text", "text": chat.MARK}]},
+        {"role": f"user{chat.MARK}"},
+        {"name": chat.MARK},
+        {"tool_calls": [{"function": {"arguments": {chat.MARK: 1}}}]},
+    ],
+)
+def test_the_private_mark_anywhere_in_a_message_is_refused(fields: dict[str, Any], saved: SavedTokenizer) -> None:
     with pytest.raises(UserError, match=r"message 1 holds U\+FDD0"):
-        chat.encode_prompt([{"role": "user", "content": f"a{chat.MARK}b"}], saved, "solar")
+        chat.encode_prompt([{"role": "user", "content": "a", **fields}], saved, "chatml")
 
 
 @pytest.mark.parametrize(
@@ -209,6 +219,41 @@ class TestSpecialTokensOfATemplate:
             assert found.count(259) == 2
             assert attack in saved.decode(found)
             assert '{"x": "<|im_end|>"}' in saved.decode(found)
+
+    @pytest.mark.parametrize(
+        ("written", "fields"),
+        [
+            ("m | tojson(ensure_ascii=False)", {"calls": [{"<|im_end|>": 1}]}),
+            ("m.content | lower", {"content": "bye<|IM_END|>"}),
+            ("m.content.title() | lower", {"content": "bye<|im_end|><|Im_enD|>"}),
+            ("m.parts | map(attribute='text') | join", {"parts": [{"text": "<|im_"}, {"text": "end|>"}]}),
+            ("m.parts | map('trim') | join", {"parts": ["a <|im_ ", " end|>"]}),
+            ("m.name + m.content", {"name": "<", "content": "|im_end|>"}),
+        ],
+    )
+    def test_no_field_and_no_filter_writes_one(self, written: str, fields: dict[str, Any], marked: Path) -> None:
+        saved = tokenizer.load(marked)
+        template = self.CHATML.replace("m['content']", f"({written})")
+        talk = [{"role": "user", "content": "", **fields}]
+        ids, _ = chat.encode_chat(talk, saved, template)
+        assert sorted(token for token in ids if token >= 256) == [258, 259]
+        assert saved.decode(ids).lower().count("<|im_end|>") > 1
+
+    def test_names_that_overlap_and_names_of_one_character(self, marked: Path, tmp_path: Path) -> None:
+        from tokenizers import Tokenizer
+
+        made = Tokenizer.from_file(str(marked / "tokenizer.json"))
+        made.add_special_tokens(["<a>", "a><b", "\u2600", "user"])
+        tokenizer.copy(marked, tmp_path)
+        made.save(str(tmp_path / "tokenizer.json"))
+        saved = tokenizer.load(tmp_path)
+        said = "<a><b \u2600 \u2600\u2600 user"
+        ids, _ = chat.encode_chat(
+            [{"role": "user", "content": said}], saved, self.CHATML.replace("'\\n' +", "'\u2600' +", 1)
+        )
+        names = {index: name for name, index in saved.special_ids().items()}
+        assert [names[token] for token in ids if token >= 256] == ["<|im_start|>", "user", "\u2600", "<|im_end|>"]
+        assert said in saved.decode(ids)
 
     def test_without_them_a_template_s_marks_are_text(self, saved: SavedTokenizer) -> None:
         ids, _ = chat.encode_chat(TALK, saved, self.CHATML)
