@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
+from lmgraft.printable import printable
 from lmgraft.seams.stage import Progress
 
 __all__ = ["Bar", "Console", "duration"]
@@ -125,7 +126,7 @@ class Console:
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for index, name in enumerate(header):
-            table.add_column(name, justify="right" if index in right else "left", overflow="fold")
+            table.add_column(_escape(name), justify="right" if index in right else "left", overflow="fold")
         for row in rows:
             table.add_row(*(_escape(cell) for cell in row))
         console = RichConsole()
@@ -133,14 +134,14 @@ class Console:
         if not console.is_terminal:
             console = RichConsole(width=160)
         # Not the table's own title: that is folded to the width of the columns.
-        console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(title), style="bold", markup=False, highlight=False, soft_wrap=True)
         console.print(table)
 
 
 def _escape(cell: str) -> str:
     from rich.markup import escape
 
-    return escape(cell)
+    return escape(printable(cell))
 
 
 def duration(seconds: float) -> str:

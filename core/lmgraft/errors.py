@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lmgraft.printable import printable
+
 __all__ = ["EXIT_FAULT", "EXIT_STOPPED", "EXIT_USER", "Fault", "LmgraftError", "Problem", "Stopped", "UserError"]
 
 EXIT_FAULT = 1
@@ -34,8 +36,9 @@ class Problem:
 
 
 def _line(text: str) -> str:
-    """Folds a message to one line: three lines is the promise, whatever a library put into its message."""
-    return " ".join(text.split())
+    """Folds a message to one line: three lines is the promise, whatever a library put into its message, and nothing in
+    it acts on a terminal."""
+    return printable(" ".join(text.split()))
 
 
 class LmgraftError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from lmgraft.tokenview.view import Token, View
 
 __all__ = ["tokens"]
+
+#: What JSON leaves as it is and a terminal obeys: the control characters above ASCII, marks of direction.
+_ACTING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 @click.command(
@@ -92,12 +96,13 @@ class _Look:
 
 def _print(look: _Look, ids: bool) -> None:
     from lmgraft.console import Console
+    from lmgraft.printable import printable
     from lmgraft.tokenview import terminal
 
     colour = terminal.has_colour(sys.stdout)
     for view, own, marks in zip(look.views, look.cuts, look.marks(), strict=True):
         if len(look.views) > 1:
-            print(f"{view.name}:")
+            print(f"{printable(view.name)}:")
         if colour:
             lines = terminal.coloured(own, look.data, width=_width(), ids=ids, differs=marks)
         else:
@@ -161,7 +166,8 @@ def _print_json(look: _Look) -> None:
     }
     if look.compared is not None:
         found["lines"] = asdict(look.compared.lines(given.text)) | {"compared": look.compared.compared}
-    print(json.dumps(found, ensure_ascii=False))
+    said = json.dumps(found, ensure_ascii=False)
+    print(_ACTING.sub(lambda character: f"\\u{ord(character[0]):04x}", said))
 
 
 def _row(token: Token, data: bytes) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _of_stage(run: Path, stage: str, name: str) -> View:
         return open_folder(place, name)
     cause = f"that stage holds no {tokenizers.FILE}"
     if stage not in stages:
-        cause = f"the run has no stage {stage!r} {table.close(stage, stages)}".strip()
+        cause = "; ".join(filter(None, (f"the run has no stage {stage!r}", table.close(stage, stages))))
     having = ", ".join(found for found, _ in _tokenizers(run, _read(run))) or "none"
     raise UserError(Problem(f"{name} names no tokenizer", cause, f"name a stage that has one: {having}"))
 
@@ -101,6 +101,10 @@ def _of_folder(folder: Path, name: str) -> View:
     for ending in _openers():
         if (folder / f"tokenizer{ending}").is_file():
             return _of_file(folder / f"tokenizer{ending}", name)
+    runs = sorted(found.parent for found in folder.glob(f"*/{manifest.FILE}"))
+    if runs:
+        remedy = f"name one of them: {runs[-1]}"
+        raise UserError(Problem(f"{folder} is no run directory", f"it is a folder of {len(runs):,} of them", remedy))
     cause = f"it holds neither {tokenizers.FILE} nor {manifest.FILE}"
     remedy = "name a folder of a tokenizer or a model, or a run directory: lmgraft runs lists those"
     raise UserError(Problem(f"{folder} holds no tokenizer", cause, remedy))

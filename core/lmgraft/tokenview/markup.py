@@ -23,7 +23,7 @@ def draw(tokens: Sequence[Token], data: bytes, differs: Sequence[bool] = ()) -> 
     for number, token in enumerate(tokens):
         if token.start > done:
             parts.append(Markup("{}").format(_lines(data[done : token.start])))
-        shown = _lines(data[token.start : token.stop]) or f"‹{token.piece}›"
+        shown = _lines(data[token.start : token.stop]) or f"‹{_piece(token)}›"
         differing = bool(differs) and differs[number]
         style = [f"t{number % STYLES}", *([token.kind] if token.kind != TEXT else ()), *(["differs"] * differing)]
         span = Markup('<span class="t {}" title="{}">{}</span>')
@@ -46,7 +46,10 @@ def _lines(data: bytes) -> str:
     return visible(data).replace(LINE_END, f"{LINE_END}\n")
 
 
+def _piece(token: Token) -> str:
+    return visible(token.piece.encode("utf-8", "replace"))
+
+
 def _told(token: Token, differing: bool) -> str:
     kind = "" if token.kind == TEXT else f", {token.kind}"
-    piece = visible(token.piece.encode("utf-8", "replace"))
-    return f"id {token.id}{kind}: {piece}{' (cut differently)' if differing else ''}"
+    return f"id {token.id}{kind}: {_piece(token)}{' (cut differently)' if differing else ''}"

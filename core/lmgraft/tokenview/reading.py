@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ __all__ = ["COUNTED", "Beginning", "Text", "read"]
 COUNTED = 16 << 20
 
 STDIN = "standard input"
+
+#: How files begin that are no UTF-8, though they may hold text.
+UTF16, GZIP = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), b"\x1f\x8b"
 
 #: A word that is meant as a file: it has a folder, or an ending of text files.
 _FILE = re.compile(
@@ -88,7 +93,7 @@ def read(given: str) -> Text:
         with path.open("rb") as file:
             return _read(str(path), file, path.stat().st_size if path.is_file() else None)
     if _FILE.fullmatch(given):
-        remedy = f"check the name; to look at the words themselves: printf %s {given!r} | lmgraft tokens -"
+        remedy = f"check the name; to look at the words themselves: printf %s {shlex.quote(given)} | lmgraft tokens -"
         raise UserError(Problem(f"{given} is not there", "it reads like the name of a file", remedy))
     try:
         size = len(given.encode())
@@ -103,17 +108,31 @@ def read(given: str) -> Text:
 def _read(name: str, file: BinaryIO, size: int | None) -> Text:
     data = file.read(COUNTED)
     more = bool(file.read(1))
-    if b"\0" in data[: 1 << 16]:
-        cause = f"byte {data.index(0):,} is zero, which text does not hold"
-        raise UserError(Problem(f"{name} is a binary file", cause, "name a file of text in UTF-8"))
+    if b"\0" in data[: 1 << 16] or data.startswith((GZIP, *UTF16)):
+        raise UserError(_binary(name, data))
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         if not more or error.start < len(data) - 3:
             cause = f"byte {error.start:,} (0x{data[error.start]:02X}): {error.reason}"
-            shown = "FILE" if name == STDIN else name
-            remedy = f"iconv -f LATIN1 -t UTF-8 {shown} | lmgraft tokens -, where it is Latin-1"
+            remedy = f"if it is Latin-1: iconv -f LATIN1 -t UTF-8 {_typed(name)} | lmgraft tokens -"
             raise UserError(Problem(f"{name} is not UTF-8", cause, remedy)) from error
         text = data[: error.start].decode()  # a character that the bound cuts
     counted = len(text.encode())
     return Text(name, text, size if more else counted, counted)
+
+
+def _binary(name: str, data: bytes) -> Problem:
+    """What begins as UTF-16 or as gzip does is called so."""
+    if data.startswith(UTF16):
+        remedy = f"iconv -f UTF-16 -t UTF-8 {_typed(name)} | lmgraft tokens -"
+        return Problem(f"{name} is not UTF-8", "it begins with the mark of UTF-16", remedy)
+    if data.startswith(GZIP):
+        remedy = f"gunzip -c {_typed(name)} | lmgraft tokens -"
+        return Problem(f"{name} is compressed", "it begins as gzip's files do", remedy)
+    cause = f"byte {data.index(0):,} is zero, which text does not hold"
+    return Problem(f"{name} is a binary file", cause, "name a file of text in UTF-8")
+
+
+def _typed(name: str) -> str:
+    return "FILE" if name == STDIN else shlex.quote(name)

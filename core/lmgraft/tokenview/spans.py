@@ -54,6 +54,8 @@ def _by_offsets(data: bytes, pieces: Sequence[bytes], offsets: Sequence[Span]) -
             yield start, stop
         elif b"".join(group) == data[start:stop]:  # a character cut over several tokens
             yield from _one_by_one(group, start)
+        elif not first and b"".join(group) == b" " + data[start:stop]:  # the space that SentencePiece puts before
+            yield from ((max(start, left), max(start, right)) for left, right in _one_by_one(group, start - 1))
         else:  # one character that the normalizer made several of
             yield start, stop
             yield from ((stop, stop) for _ in group[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -235,3 +236,47 @@ def test_texts_that_only_look_a_little_like_files(cli: WarmCli, place: Path) -> 
     for text in ("either/or is fine", "</s>", "", "e.g. this", "x" * 5000):
         assert table(cli(["tokens", text, "--tokenizer", "gpt"], place).check().out)["tokens"]
     assert "negative" in cli(["tokens", "a", "--limit", "-1"], place).problem()
+
+
+# --- strangers' text ------------------------------------------------------------------------------------------------
+
+
+def test_nothing_of_a_file_a_vocabulary_or_a_name_acts_on_the_terminal(cli: WarmCli, place: Path) -> None:
+    evil = "\x1b[31m\x9b2J\u202e"
+    content = json.loads((place / "bert.json").read_text())
+    content["model"]["vocab"] |= {evil: len(content["model"]["vocab"])}
+    (place / f"evil{evil}.json").write_text(json.dumps(content))
+    (place / f"text{evil}.txt").write_text(f"the {evil} fox")
+    args = ["tokens", f"text{evil}.txt", "--tokenizer", f"evil{evil}.json", "--against", "gpt"]
+    for said in (cli(args, place).check().out, cli([*args, "--json"], place).check().out):
+        assert not {"\x1b", "\x9b", "\u202e"} & set(said)
+    found = json.loads(cli([*args, "--json"], place).check().out)
+    assert found["text"]["name"] == f"text{evil}.txt"
+
+
+@pytest.mark.parametrize(
+    ("data", "fact", "remedy"),
+    [
+        ("汉字".encode("utf-16"), "odd name.txt is not UTF-8", "iconv -f UTF-16 -t UTF-8 'odd name.txt'"),
+        (gzip.compress(b"text"), "odd name.txt is compressed", "gunzip -c 'odd name.txt'"),
+        (b"caf\xe9", "odd name.txt is not UTF-8", "if it is Latin-1: iconv -f LATIN1 -t UTF-8 'odd name.txt'"),
+    ],
+)
+def test_text_of_another_kind_is_named_with_what_makes_it_readable(
+    cli: WarmCli, place: Path, data: bytes, fact: str, remedy: str
+) -> None:
+    (place / "odd name.txt").write_bytes(data)
+    done = cli(["tokens", "odd name.txt", "--tokenizer", "gpt"], place)
+    assert done.code == 2
+    assert done.err.splitlines()[0] == fact
+    assert done.err.splitlines()[2] == f"  try: {remedy} | lmgraft tokens -"
+
+
+def test_a_folder_of_runs_says_which_one_to_name(cli: WarmCli, place: Path) -> None:
+    for name in ("2026-01-01", "2026-01-02"):
+        (place / "many" / name).mkdir(parents=True)
+        (place / "many" / name / "run.json").write_text("{}")
+    done = cli(["tokens", "the", "--tokenizer", "many"], place)
+    assert done.code == 2
+    assert "it is a folder of 2 of them" in done.err
+    assert "name one of them: many/2026-01-02" in done.err

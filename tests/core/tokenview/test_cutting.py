@@ -211,3 +211,9 @@ def test_files_that_are_no_tokenizers_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(UserError, match="missing"):
         open_folder(tmp_path)
+
+
+def test_the_space_before_a_text_takes_nothing_of_it(folder: Path) -> None:
+    """A unigram's ids may begin with a bare ▁, and NFKC elsewhere in the text means that only offsets tell."""
+    data = b"a \xef\xbc\x81"
+    assert spans(data, [b" ", b"a", b" ", b"!"], [(0, 1), (0, 1), (1, 2), (2, 3)]) == [(0, 0), (0, 1), (1, 2), (2, 5)]
