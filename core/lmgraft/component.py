@@ -202,12 +202,13 @@ def is_execution(spec: dataclasses.Field[Any]) -> bool:
 
 
 def result_fields(config: ComponentConfig) -> dict[str, Any]:
-    """The values that belong in an action key: no execution fields, no slots, no input names, no bookkeeping."""
+    """The values that belong in an action key: no execution fields, no slots, no input names, no bookkeeping. A field
+    with the metadata ``identity`` names other stages; the stage's ``identity`` tells the same without their names."""
     return {
         spec.name: getattr(config, spec.name)
         for spec in dataclasses.fields(config)
         if spec.name not in ("part", "kind")
         and not is_execution(spec)
         and "slot" not in spec.metadata
-        and "input" not in spec.metadata
+        and not {"input", "identity"} & spec.metadata.keys()
     }

@@ -55,6 +55,7 @@ class FilterConfig(ComponentConfig):
 class KindConfig(StageConfig):
     size: int = 1
     workers: int = execution(0)
+    shares: dict[str, float] = field(default_factory=dict, metadata={"identity": True})
     filters: dict[str, Any] = slots("filter")
     layout: Any = slot("parallelism", execution=True)
     source: list[str] = from_stage("corpus", default=["corpus"])
@@ -119,6 +120,7 @@ def test_what_changes_no_result_changes_no_key(packages):
         "its package": key(stage(part("clean", "a"), layout("clean", package="key_kinds"))),
         "what the input stage is called": key(stage(part("clean", "a"), source=["other"]), corpus(made_by="other")),
         "where the store lies": key(stage(part("clean", "a")), corpus(place="/elsewhere")),
+        "the names of stages, of which the identity tells": key(stage(part("clean", "a"), shares={"one": 0.5})),
         "the names in a slot, which are there for checks": key(stage(part("clean", "a"), filters={"a": None})),
     }
     assert {why: found.action for why, found in same.items()} == dict.fromkeys(same, base.action)

@@ -261,7 +261,7 @@ def _keeps_spaces(normalizer: dict[str, Any]) -> bool:
         pattern = normalizer.get("pattern") or {}
         known = pattern.get("String") == " " or pattern.get("Regex") == " {2,}"
         return known and normalizer.get("content") in ("▁", " ")
-    return kind in _LOCAL
+    return kind in _LOCAL - {"BertNormalizer"}  # which puts spaces around Chinese characters
 
 
 def _merges_no_words(model: dict[str, Any]) -> bool:

@@ -204,7 +204,10 @@ class _Split:
     def _seal(self, index: int, count: RowCount) -> None:
         note = self._note(index)
         partial = note.with_name(f".{note.name}.partial")
-        partial.write_text(json.dumps(asdict(count)), encoding="utf-8")
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(asdict(count), file)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(note)
 
     def _path(self, index: int) -> Path:

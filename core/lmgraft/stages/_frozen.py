@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
     from lmgraft.seams.architecture import DecoderSpec
     from lmgraft.seams.stage import StageContext
-    from lmgraft.seams.tokenizer import TextTokenizer
     from lmgraft.stages.train import Job
     from lmgraft.stages.training import TrainStage
 
@@ -89,9 +88,8 @@ def _other_rows(stage: str, job: Job, origin: str, folder: Path) -> Iterator[Pro
     if old.vocab_size > new.vocab_size:
         cause = f"it has {old.vocab_size:,} tokens, and the data were encoded with {new.vocab_size:,}"
         yield Problem(fact, cause, f"name the smaller vocabulary that was extended, or {stage}.frozen_vocabulary=null")
-    elif (index := _first_other(old, new)) is not None:
-        pieces = f"{old.decode([index])!r} there and {new.decode([index])!r} in the data's"
-        cause = f"rows are frozen by their number, and id {index} is {pieces}"
+    elif (pieces := _first_other(folder, job.tokenizer)) is not None:
+        cause = "rows are frozen by their number, and id {} is {} there and {} in the data's".format(*pieces)
         yield Problem(fact, cause, "extend a vocabulary with the tokenizer `extended`, which changes no old id")
     elif old.vocab_size == new.vocab_size and (wanted := _wanted(job.settings)) and wanted <= TABLES:
         named = ",".join(sorted(role.value for role in wanted))
@@ -100,14 +98,17 @@ def _other_rows(stage: str, job: Job, origin: str, folder: Path) -> Iterator[Pro
         yield Problem(f"{stage}.trainable=[{named}] leaves nothing to train", cause, remedy)
 
 
-def _first_other(old: TextTokenizer, new: TextTokenizer) -> int | None:
-    """The first id that stands for other text in the two; None: there is none."""
-    if old.fingerprint() == new.fingerprint():
-        return None
-    sizes = zip(old.token_bytes(), new.token_bytes(), strict=False)
-    for index, (one, other) in enumerate(sizes):
-        if one != other or old.decode([index]) != new.decode([index]):
-            return index
+def _first_other(old: Path, new: Path) -> tuple[int, str, str] | None:
+    """The first id that stands for other text in the two, and for which in each; None: there is none.
+
+    Pieces are compared: one that is part of a character decodes to U+FFFD, as all others of that kind do.
+    """
+    from lmgraft.tokenview.view import open_folder
+
+    one, other = open_folder(old), open_folder(new)
+    for index, (ours, theirs) in enumerate(zip(one.pieces, other.pieces, strict=False)):
+        if one.spelt[index] != other.spelt[index] or (ours != theirs and one.spelling == other.spelling):
+            return index, repr(one.shown([index])[0]), repr(other.shown([index])[0])
     return None
 
 

@@ -67,16 +67,18 @@ def problems(name: str, job: Job) -> Iterator[Problem]:
 
     settings, found = job.settings, sources(job)
     held = {stage: tokens.info(folder) for stage, folder in found.items()}
-    first = next(iter(held))
+    assert job.tokens is not None, "asked only where the data are packed"
+    # The model's vocabulary is that of ``data``, which may have the weight 0.
+    first, own = settings.data, tokens.info(job.tokens)
     for stage, told in held.items():
-        if _vocabulary(told) != _vocabulary(held[first]):
+        if _vocabulary(told) != _vocabulary(own):
             fact = f"stage {name}: {first} and {stage} are encoded by different tokenizers"
             cause = "what is mixed must have one vocabulary; the same ids stand for different text there"
             yield Problem(fact, cause, f"give {stage} the tokenizer of {first}: {stage}.tokenizer=STAGE")
     count = sum(told.splits["train"].tokens for told in held.values() if "train" in told.splits)
     need = settings.batch * settings.seq_len
     if count < need:
-        whose = f"split of {first} holds" if len(held) == 1 else f"splits of {', '.join(held)} hold"
+        whose = f"split of {next(iter(held))} holds" if len(held) == 1 else f"splits of {', '.join(held)} hold"
         yield Problem(
             f"stage {name}: the training {whose} {count:,} tokens",
             f"one step takes batch * seq_len = {settings.batch} * {settings.seq_len} = {need:,} tokens",

@@ -290,18 +290,21 @@ def lmgraft_stage() -> list[Component[Any]]:
             target="lmgraft.stages.tokenizer:TrainTokenizer",
             config=TokenizerStage,
             summary="A tokenizer learnt from a corpus",
+            revision=2,
         ),
         Component(
             name="tokens",
             target="lmgraft.stages.tokens:Tokens",
             config=TokensStage,
             summary="A corpus encoded and packed as Megatron .bin/.idx",
+            revision=2,
         ),
         Component(
             name="train",
             target="lmgraft.stages.train:Train",
             config=TrainStage,
             summary="Steps an objective; a Hugging Face model folder",
+            revision=2,
         ),
         Component(
             name="merge",
@@ -314,11 +317,13 @@ def lmgraft_stage() -> list[Component[Any]]:
             target="lmgraft.stages.score:ScoreRows",
             config=ScoreStage,
             summary="A reference's log-probabilities of encoded rows",
+            revision=2,
         ),
         Component(
             name="evaluate",
             target="lmgraft.stages.evaluate:Evaluate",
             config=EvaluateStage,
             summary="Scores and samples of models, in one table",
+            revision=2,
         ),
     ]

@@ -86,7 +86,11 @@ class Train:
     def identity(self, context: StageContext) -> Mapping[str, Any]:
         """``auto`` and null as they were resolved: the same recipe on a machine with other arithmetic is another
         stage."""
-        return {"precision": self._precision(context), "seed": self._seed(context)}
+        found: dict[str, Any] = {"precision": self._precision(context), "seed": self._seed(context)}
+        if weights := self.config.data_weights:
+            # In the order of the inputs: what stages are called decides nothing, and which has which weight does.
+            found["weights"] = [weights[stage] for stage in (self.config.data, *self.config.more_data)]
+        return found
 
     def run(self, context: StageContext) -> None:
         from lmgraft.artifacts import tokenizer

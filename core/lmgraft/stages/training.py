@@ -65,7 +65,7 @@ class TrainStage(StageConfig):
     did so."""
     more_data: list[str] = from_stage("tokens", default=[], optional=True)
     """Further packed tokens of the same tokenizer, mixed with ``data`` while training, by ``data_weights``."""
-    data_weights: dict[str, float] = field(default_factory=dict)
+    data_weights: dict[str, float] = field(default_factory=dict, metadata={"identity": True})
     """Stage -> its share of the samples, where there is ``more_data``. Weights need not add up to 1: each counts as its
     share of their sum, and 0 leaves a source out. Empty: in proportion to their tokens."""
     tokenizer: str | None = from_stage("tokenizer", default=None, optional=True)

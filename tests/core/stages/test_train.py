@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -189,6 +190,21 @@ def test_identity_resolves_what_is_open(data: Artifact, tmp_path: Path) -> None:
     }
     context.device = "cuda"
     assert stage(context, precision=Precision.auto).identity(context)["precision"] == "bfloat16"
+
+
+def test_a_mixture_s_identity_is_the_weights_in_the_order_of_the_inputs(data: Artifact, tmp_path: Path) -> None:
+    """And not what the stages are called: two that change their names have changed their weights."""
+    context = Context(tmp_path, {"data": [data]})
+    for weights, order in (({"a": 0.1, "tokens": 0.9}, [0.9, 0.1]), ({"tokens": 0.1, "a": 0.9}, [0.1, 0.9])):
+        mixed = stage(context, more_data=["a"], data_weights=weights)
+        assert mixed.identity(context)["weights"] == order
+
+
+def test_a_source_of_weight_0_has_the_model_s_tokenizer_all_the_same(data: Artifact, tmp_path: Path) -> None:
+    other = dataclasses.replace(make_tokens(tmp_path / "other", shift=1), stage="other")
+    context = Context(tmp_path, {"data": [data], "more_data": [other]})
+    with pytest.raises(UserError, match="tokens and other are encoded by different tokenizers"):
+        stage(context, more_data=["other"], data_weights={"tokens": 0.0, "other": 1.0}).run(context)
 
 
 def test_a_stage_that_is_reused_needs_no_torch(data: Artifact, tmp_path: Path) -> None:

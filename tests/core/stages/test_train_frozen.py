@@ -105,6 +105,22 @@ def test_what_freezes_too_much_is_refused_before_work(
     assert list(context.work.iterdir()) == []
 
 
+def test_parts_of_characters_are_told_apart(data: Artifact, tmp_path: Path) -> None:
+    """Decoded, each of them is U+FFFD, a byte long."""
+    shutil.copytree(data.path, tmp_path / "other")
+    file = tmp_path / "other" / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocab = content["model"]["vocab"]
+    high = [piece for piece in vocab if piece >= "\u00e0" and piece < "\u00f0"][:2]
+    vocab[high[0]], vocab[high[1]] = vocab[high[1]], vocab[high[0]]
+    file.write_text(json.dumps(content))
+    assert _frozen._first_other(data.path, data.path) is None
+    found = _frozen._first_other(data.path, tmp_path / "other")
+    assert found is not None
+    assert found[0] == min(vocab[piece] for piece in high)
+    assert found[1] != found[2]
+
+
 def of_recipe(architecture: dict[str, Any], **settings: Any) -> list[str]:
     """What is refused with the recipe, before anything is built."""
     component = registry().get("architecture", "llama").component
