@@ -24,8 +24,8 @@ RULE = (
     "of which that takes nothing the first piece is taken, after all others."
 )
 
-#: Characters of one kind (letters and digits, marks, white space) in a row that are still text. Below 1 MiB, into which
-#: the source ``files`` cuts a long file: what is left of a word of 200 MB is found too.
+#: UTF-8 bytes of characters of one kind (letters and digits, marks, white space) in a row that are still text. Below
+#: 1 MiB, into which the source ``files`` cuts a long file: what is left of a word of 200 MB is found too.
 LONGEST_WORD = 1 << 19
 
 _RUN = re.compile(r"\w+|\s+|[^\w\s]+")
@@ -165,10 +165,10 @@ def learning(folder: Path, share: float, learnt: Learnt) -> Iterator[str]:
 
 
 def _check_words(document: str, text: str) -> None:
-    if len(text) <= LONGEST_WORD:
+    if len(text) <= LONGEST_WORD // 4 or len(text.encode()) <= LONGEST_WORD:
         return
-    longest = max((match.end() - match.start() for match in _RUN.finditer(text)), default=0)
+    longest = max((len(match[0].encode()) for match in _RUN.finditer(text)), default=0)
     if longest > LONGEST_WORD:
-        cause = f"it has {longest:,} characters without a break, and nothing beyond {LONGEST_WORD:,} is text"
+        cause = f"it has {longest:,} bytes without a break, and nothing beyond {LONGEST_WORD:,} is text"
         remedy = "drop such documents in the corpus stage: a filter on word length (gopher_quality), or another source"
         raise UserError(Problem(f"document {document} holds a word without an end", cause, remedy))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lmgraft.artifacts.tokenizer import library_threads
-from lmgraft.errors import Fault
+from lmgraft.errors import Fault, Problem, UserError
 from lmgraft.vocabulary import learnable
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -56,6 +56,9 @@ class WordPiece:
         with Sample(learnable(texts, "wordpiece")) as sample:
             becomes = {raw: _becomes(raw, normalizer) for raw in sample.characters}
             alphabet = sorted(most_frequent(_normalised(sample.characters, becomes))[: config.alphabet])
+            if not alphabet:
+                fact, cause = "tokenizer wordpiece: there is no word to learn from", "the sample holds white space only"
+                raise UserError(Problem(fact, cause, "give the corpus text"))
             within = [WITHIN + letter for letter in alphabet if not _stands_alone(letter, normalizer, splitter)]
             remedy = "a smaller alphabet (every character may stand alone and within a word)"
             _pieces.refuse_small("wordpiece", config, len(special), len(alphabet) + len(within), remedy)

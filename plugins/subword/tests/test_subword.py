@@ -307,3 +307,9 @@ def test_check_names_the_setting(kind: str, settings: dict[str, Any], key: str) 
     (problem,) = PARTS[kind][1](**settings).check()
     assert key in problem
     assert list(PARTS[kind][1]().check()) == []
+
+
+def test_wordpiece_learns_nothing_from_white_space() -> None:
+    with pytest.raises(UserError) as caught:
+        part("wordpiece").train(iter([" \n\t ", "\u3000"]))
+    assert len(str(caught.value).splitlines()) == 3

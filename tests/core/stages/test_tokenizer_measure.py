@@ -260,12 +260,13 @@ def test_a_word_without_an_end_is_refused_by_the_documents_name(
     fine = "".join(f"{word}，" for word in CHINESE * 2000)  # no space in it, and no long word either
     folder = write_corpus(tmp_path / "corpus", {"s": [lines(ENGLISH, 1), fine]})
     run(folder, tmp_path / "fine")
-    folder = write_corpus(tmp_path / "bad", {"s": [lines(ENGLISH, 1), "a b " + "x" * 5001]})
-    with pytest.raises(UserError) as caught:
-        run(folder, tmp_path / "out")
-    (problem,) = caught.value.problems
-    assert "s/train1" in problem.fact
-    assert "5,001" in problem.cause
+    for word, told in (("x" * 5001, "5,001"), ("\u6f22" * 1700, "5,100")):  # bytes, whatever the script
+        folder = write_corpus(tmp_path / told, {"s": [lines(ENGLISH, 1), f"a b {word}"]})
+        with pytest.raises(UserError) as caught:
+            run(folder, tmp_path / f"out{told}")
+        (problem,) = caught.value.problems
+        assert "s/train1" in problem.fact
+        assert told in problem.cause
 
 
 class Reading(ByteBPE):
