@@ -1,7 +1,9 @@
 """Ids of every trained tokenizer are Hugging Face's own, on real text in many scripts and on text that breaks things.
 
-A vocabulary is learnt from a spread of the documents; then all of them, whole, go through lmgraft (which cuts long
-ones) and ``tokenizers``, and a part of them through ``transformers``. Without real data the kit's texts stand in.
+A vocabulary is learnt from a spread of the documents; then documents, whole, go through lmgraft (which cuts long ones)
+and ``tokenizers``, and a part of them through ``transformers``. With ``LMGRAFT_TEST_FULL=1`` these are all documents
+(23 MB); otherwise every n-th of each file, as many as make :data:`SHARE` characters, and a file's only document is cut
+there. Without real data the kit's texts stand in.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ from lmgraft.seams.tokenizer import TextTokenizer
 from lmgraft.testing.inputs import NASTY, texts
 from tokenizers import Tokenizer
 
-SAMPLE = 1 << 20
+FULL = os.environ.get("LMGRAFT_TEST_FULL") == "1"
+#: Characters to learn from, and characters of each file (some twenty) that are encoded.
+SAMPLE = 1 << (20 if FULL else 19)
+SHARE = 80_000
 PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("byte_bpe", {"vocab_size": 2000}),
     "llama3": ("byte_bpe", {"vocab_size": 2000, "pattern": "llama3"}),
@@ -75,9 +80,15 @@ def _read(path: Path) -> Iterator[str]:
             yield row["text"] if "text" in row else "\n".join(str(value) for value in row.values())
 
 
+def _spread(found: list[str]) -> list[str]:
+    """Documents of one file that hold about ``SHARE`` characters, evenly over it."""
+    every = max(1, round(sum(map(len, found)) / SHARE))
+    return found if FULL else [text[: 3 * SHARE] for text in found[::every]]
+
+
 @pytest.fixture(scope="session")
 def documents() -> list[str]:
-    """Every document of the real corpora, whole."""
+    """Documents of every file of the real corpora."""
     named = os.environ.get("LMGRAFT_TEST_DATA")
     if not named:
         scripts = [
@@ -89,7 +100,7 @@ def documents() -> list[str]:
         return [*made, "\n\n".join(texts(2000, seed=5))]
     files = sorted(path for top in ("corpus", "multilingual") for path in (Path(named) / top).rglob("*"))
     files = [path for path in files if {".jsonl", ".txt"} & set(path.suffixes)]
-    return [text for path in files for text in _read(path)]
+    return [text for path in files for text in _spread(list(_read(path)))]
 
 
 @pytest.fixture(scope="session")
