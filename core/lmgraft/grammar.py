@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,7 +48,25 @@ def _unparsed(line: str, text: str) -> Problem:
     if value.startswith("~"):
         cause = "a value that begins with ~ is quoted, since ~KEY deletes a key"
         return Problem(fact, cause, f"\"{key}='{value}'\", or write the home folder out")
-    return Problem(fact, _plain(text), _REMEDY)
+    return Problem(fact, _plain(text), _quoted(key, value) or _REMEDY)
+
+
+def _quoted(key: str, value: str) -> str:
+    """The override with its value, or each value of a list, in quotes, where it parses so; else nothing."""
+    from hydra.errors import HydraException
+
+    inner = value.removeprefix("[").removesuffix("]")
+    if set(inner) & set("\"'\\[]{}()$"):
+        return ""  # quoted in part, or nested: what is meant is not plain
+    if value.startswith("["):
+        quoted = ",".join(f'"{word.strip()}"' for word in inner.split(",")).join("[]") if value.endswith("]") else ""
+    else:
+        quoted = f'"{value}"'
+    try:
+        OverridesParser.create().parse_override(f"{key}={quoted}")
+    except HydraException:
+        return ""
+    return f"quote it: {shlex.quote(f'{key}={quoted}')}" if quoted else ""
 
 
 def _plain(text: str) -> str:

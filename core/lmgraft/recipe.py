@@ -316,12 +316,14 @@ class _Reader:
     def input(self, stage: str, spec: dataclasses.Field[Any], value: Any, before: list[str]) -> tuple[str, ...]:
         where, kinds = f"{stage}.{spec.name}", spec.metadata["input"]
         names = [] if value is None else [str(name) for name in ([value] if isinstance(value, str) else value)]
-        nothing = f"{where}=null" if spec.metadata["optional"] else ""
+        one = value is None or isinstance(value, str)
+        nothing = f"{where}={'null' if one else '[]'}" if spec.metadata["optional"] else ""
         if not names and not nothing:
             self.problem(f"{where} is empty", f"the stage reads {' or '.join(kinds)}", f"{where}=STAGE")
         fits = [other for other in before if self.makes(other) in kinds]
         for name in names:
-            choice = table.close(name, fits) or (f"{where}={fits[-1]}" if fits else "")
+            other = ("{}" if one else "[{}]").format(fits[-1] if fits else "STAGE")
+            choice = table.close(name, fits) or (f"{where}={other}" if fits else "")
             if name == stage:
                 self.problem(f"{where}={name}", "no stage reads what it makes itself", choice or nothing or "STAGE")
             elif name not in before and name in [str(other) for other in self.cfg.stages]:
@@ -332,7 +334,7 @@ class _Reader:
             elif self.makes(name) not in kinds:
                 cause = f"that stage makes a {self.makes(name)} artifact; {' or '.join(kinds)} is read here"
                 # No "did you mean": the name is a stage's and spelt well.
-                self.problem(f"{where}={name}", cause, f"{where}={fits[-1] if fits else 'STAGE'}")
+                self.problem(f"{where}={name}", cause, f"{where}={other}")
         return tuple(name for name in names if name in before)
 
     def makes(self, stage: str) -> str:

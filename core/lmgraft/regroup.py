@@ -205,9 +205,16 @@ def _other_value(match: re.Match[str], ref: RecipeRef, overrides: Sequence[str])
     return Problem(f"~{key}={typed} deletes nothing", f"the value there is {value}", f"~{key}, or ~{key}={value}")
 
 
+def _there_already(match: re.Match[str], ref: RecipeRef, overrides: Sequence[str]) -> Problem:
+    typed = match.group(1)
+    key = typed.partition("=")[0]
+    return Problem(f"+{typed} adds nothing", f"{key} is there already, and + adds a new key", typed)
+
+
 _Say = Callable[[re.Match[str], "RecipeRef", Sequence[str]], Problem]
 #: What Hydra 1.3 says, and what is said instead; the first that matches.
 _SAYINGS: tuple[tuple[str, _Say], ...] = (
+    (r"Either remove \+ prefix: '(.+?)'\s+Or add a second \+", _there_already),
     (r"Override (\S+?)=.* config group '[^']+' does not exist", _no_match),
     (r"Could not (?:find|load) '([^']+)'", _missing),
     (r"Could not override '([^']+)'", _no_match),
