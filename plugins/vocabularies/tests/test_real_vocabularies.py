@@ -1,4 +1,7 @@
-"""LLaMA's and Chinese-LLaMA's models and GPT-2's tokenizer.json on real corpora, where LMGRAFT_TEST_DATA has them."""
+"""LLaMA's and Chinese-LLaMA's models and GPT-2's tokenizer.json on real corpora, where LMGRAFT_TEST_DATA has them.
+
+Every twelfth line of each file is looked at, and all of them with ``LMGRAFT_TEST_FULL=1``.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from lmgraft_vocabularies.sentence_model import read_model
 
 DATA = Path(os.environ.get("LMGRAFT_TEST_DATA", "/nowhere"))
 TOKENIZERS = DATA / "tokenizer"
+EVERY = 1 if os.environ.get("LMGRAFT_TEST_FULL") == "1" else 12
 #: Characters from which on sentencepiece's float32 sums round visibly.
 LONG = 1000
 pytestmark = [
@@ -33,7 +37,7 @@ def lines(path: Path) -> list[str]:
     found = raw.decode().split("\n")
     if ".jsonl" in path.name:
         found = [line for row in found if row for line in str(json.loads(row).get("text", "")).split("\n")]
-    return [line for line in found if line]
+    return [line for line in found if line][::EVERY]
 
 
 def english() -> Iterator[Path]:
@@ -114,7 +118,7 @@ def test_llama_with_chinese_pieces_leaves_protected_english_alone(tmp_path: Path
     counts = {path.name: (changed(base, whole, path), changed(base, word, path)) for path in english()}
     print(whole.vocab_size, word.vocab_size, counts)
     assert not any(count for count, _ in counts.values())
-    assert sum(count for _, count in counts.values()) < 500
+    assert sum(count for _, count in counts.values()) < 500 / EVERY
     for path in multilingual("zh"):
         assert sum(map(len, whole.encode_batch(lines(path)))) < 0.7 * sum(map(len, base.encode_batch(lines(path))))
 
