@@ -66,6 +66,11 @@ class TextBatch:
         """Code points: bytes that do not go on with one (10xxxxxx, below -64 as int8)."""
         return int(np.count_nonzero(self._held.view(np.int8) >= -64)) + self.dropped
 
+    def spans(self, numbers: NDArray[np.int64]) -> list[list[int]]:
+        """Where these documents (or pieces) begin and end in ``data``."""
+        spans: list[list[int]] = np.stack([self.offsets[numbers], self.offsets[numbers + 1]], axis=1).tolist()
+        return spans
+
     def strings(self) -> list[str]:
         """Each document or piece as Python's own string."""
         buffers = [None, pa.py_buffer(np.ascontiguousarray(self.offsets)), pa.py_buffer(self.data)]

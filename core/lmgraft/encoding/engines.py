@@ -7,6 +7,7 @@ has met, which is most of its speed. What follows from that:
 - What it keeps grows without a bound: with every thread's own, and a new one once the process has grown too much.
 - Its pool of threads does not survive a fork. It is never used: our threads call it, each an instance of its own (one
   instance would let them in one after the other).
+- It knows letters of a newer Unicode (:mod:`lmgraft.encoding.newer`): documents that hold one go to the reference.
 - A panic of its code is an exception that ``except Exception`` does not see. Here it becomes :class:`Unusable`.
 """
 
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from lmgraft.artifacts import tokenizer as tokenizers
 from lmgraft.artifacts.tokenizer import SavedTokenizer
 from lmgraft.encoding.batches import TextBatch
+from lmgraft.encoding.newer import holding
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.tokenizer import TextTokenizer
 
@@ -96,6 +98,7 @@ class Gigatoken:
 
     def __init__(self, saved: SavedTokenizer) -> None:
         self._vocab_size = saved.vocab_size
+        self._reference = Reference(saved)
         self._text = _without_special(saved.content)
         self._idle: queue.SimpleQueue[_Instance] = queue.SimpleQueue()
         self._idle.put(_Instance(self._text))
@@ -119,7 +122,20 @@ class Gigatoken:
             self._idle.put(instance)
         if flat.size and int(flat.max()) >= self._vocab_size:
             raise Unusable(f"it gave the id {int(flat.max())}; the vocabulary has {self._vocab_size} tokens")
-        return flat, offsets
+        newer = holding(batch)
+        return self._corrected(batch, (flat, offsets), newer) if newer.size else (flat, offsets)
+
+    def _corrected(self, batch: TextBatch, ids: Ids, rows: NDArray[np.int64]) -> Ids:
+        """``ids`` with those of the documents ``rows`` by the reference."""
+        flat, offsets = ids
+        texts = [batch.data[start:stop].tobytes().decode() for start, stop in batch.spans(rows)]
+        own, borders = self._reference.encode_texts(texts)
+        parts, lengths, done = [], np.diff(offsets), 0
+        for number, row in enumerate(rows.tolist()):
+            found = own[borders[number] : borders[number + 1]]
+            parts += [flat[done : offsets[row]], found]
+            lengths[row], done = len(found), int(offsets[row + 1])
+        return np.concatenate([*parts, flat[done:]]), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 class _Instance:
