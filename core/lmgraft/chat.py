@@ -28,7 +28,7 @@ from typing import Any
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.tokenizer import TextTokenizer
 
-__all__ = ["TEMPLATES", "Messages", "encode_chat", "encode_prompt", "render", "source"]
+__all__ = ["TEMPLATES", "Messages", "encode_chat", "encode_prompt", "render", "source", "stop_ids"]
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -122,6 +122,21 @@ def encode_chat(messages: Messages, tokenizer: TextTokenizer, template: str) -> 
         ids += new
         weights += [1.0 if answer else 0.0] * len(new)
     return ids, weights
+
+
+def stop_ids(tokenizer: TextTokenizer, template: str | None) -> tuple[int, ...]:
+    """The ids that end an answer: the end token and, where the template closes answers with another special token
+    (``<|im_end|>``), that one, since a model that was tuned with it writes no other."""
+    if template is None:
+        return (tokenizer.end_id,)
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    try:
+        ids, weights = encode_chat(talk, tokenizer, template)
+    except UserError:  # it has its say where a conversation is written
+        return (tokenizer.end_id,)
+    learnt = [token for token, weight in zip(ids, weights, strict=True) if weight]
+    special: set[int] = set(getattr(tokenizer, "special_ids", dict)().values())
+    return tuple(dict.fromkeys((tokenizer.end_id, *(token for token in learnt[-1:] if token in special))))
 
 
 def render(messages: Messages, template: str, *, add_generation_prompt: bool = False) -> str:

@@ -54,6 +54,7 @@ def generate(
     from pathlib import Path
 
     from lmgraft import loading
+    from lmgraft.chat import stop_ids
     from lmgraft.errors import Problem, UserError
     from lmgraft.seams.parallelism import Sampling
 
@@ -74,13 +75,13 @@ def generate(
         top_k=top_k,
         top_p=top_p,
         seed=seed,
-        stop_ids=(tokenizer.end_id,),
+        stop_ids=stop_ids(tokenizer, tokenizer.chat_template if asks else None),
     )
     sys.stdout.write("" if asks else prompt)
     said = ""
     made: list[int] = []
     for token in handle.generate(ids, sampling):
-        if token == tokenizer.end_id:
+        if token in sampling.stop_ids:
             break
         made.append(token)
         text = tokenizer.decode(made)

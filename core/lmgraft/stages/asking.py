@@ -119,9 +119,12 @@ class Questions:
         )
 
     def _samples(self, handle: ModelHandle, tokenizer: TextTokenizer, sample: Sample) -> Iterator[SampleRow]:
+        from lmgraft.chat import stop_ids
+
         asked = [(prompt, prompt_ids(tokenizer, prompt)) for prompt in sample.prompts]
         asked += [(text, ids) for text in sample.chat if (ids := chat_ids(tokenizer, text)) is not None]
         for number, (prompt, ids) in enumerate(asked):
+            is_chat = number >= len(sample.prompts)
             room = handle.context + 1 - len(ids)  # the last token is written and never read
             sampling = Sampling(
                 max_new_tokens=min(sample.max_new_tokens, room),
@@ -129,7 +132,7 @@ class Questions:
                 top_k=sample.top_k,
                 top_p=sample.top_p,
                 seed=self.seed + number,
-                stop_ids=(tokenizer.end_id,),
+                stop_ids=stop_ids(tokenizer, tokenizer.chat_template if is_chat else None),
             )
             text, finished = _write(handle, tokenizer, ids, sampling)
             yield SampleRow(stage=self.stage, prompt=prompt, text=text, finished=finished, longest_copy=None)
