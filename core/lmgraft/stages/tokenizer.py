@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from lmgraft.artifacts import Artifact, corpus
 from lmgraft.artifacts import tokenizer as tokenizers
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.tokenizer import ExtendingTokenizer, ReadingTokenizer
+from lmgraft.stages._attended import attended
 from lmgraft.stages._corpus_units import path_digests
 from lmgraft.stages._tokenizer_measure import MEASURE, Measure, measured_bytes
 from lmgraft.stages._tokenizer_sample import Learnt, learning, sample
@@ -59,9 +61,9 @@ class TrainTokenizer:
         with context.progress("sampling text", min(total, self.config.sample_bytes), "B") as progress:
             texts = _watched(learning(folder, self.config.sample_bytes / total, learnt), context, progress)
             if base is not None and isinstance(part, ExtendingTokenizer):
-                part.extend(base, texts)
+                attended(partial(part.extend, base, texts), context.alive)
             else:
-                part.train(texts)
+                attended(partial(part.train, texts), context.alive)
         component, _ = context.component("tokenizer")
         tokenizers.save(part, component, context.out)
         tokenizers.load(context.out)  # has what training will ask for: an end, and padding that is not the end
