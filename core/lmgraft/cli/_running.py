@@ -12,6 +12,7 @@ from lmgraft import compose
 from lmgraft import recipe as recipes
 from lmgraft.console import Console, duration
 from lmgraft.errors import Problem, UserError
+from lmgraft.printable import printable
 from lmgraft.rundir import default_run_dir, headline
 from lmgraft.runner import Options, Runner
 
@@ -155,7 +156,7 @@ def _samples(folder: Path, data: Mapping[str, Any]) -> None:
             asked = sample["prompt"] in questions
             print(f"Sample of {sample['stage']} {'asked' if asked else 'after'} {sample['prompt']!r}:")
             text = sample["text"] if asked else sample["prompt"] + sample["text"]
-            print("  " + text.strip().replace("\n", "\n  ") + "\n")
+            print("  " + printable(text.strip()).replace("\n", "\n  ") + "\n")
 
 
 def _next(recipe: str, folder: Path, data: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -56,6 +57,7 @@ def generate(
     from lmgraft import loading
     from lmgraft.chat import stop_ids
     from lmgraft.errors import Problem, UserError
+    from lmgraft.printable import printable
     from lmgraft.seams.parallelism import Sampling
 
     bad = _bad(max_new_tokens, temperature, top_k, top_p, device)
@@ -78,6 +80,8 @@ def generate(
         stop_ids=stop_ids(tokenizer, tokenizer.chat_template if asks else None),
     )
     sys.stdout.write("" if asks else prompt)
+    # A pipe gets what the model says; a terminal would obey some of it.
+    shown: Callable[[str], str] = printable if sys.stdout.isatty() else str
     said = ""
     made: list[int] = []
     for token in handle.generate(ids, sampling):
@@ -87,10 +91,10 @@ def generate(
         text = tokenizer.decode(made)
         # A character may span several tokens: its first bytes decode to U+FFFD until the rest has come.
         if not text.endswith("�"):
-            sys.stdout.write(text[len(said) :])
+            sys.stdout.write(shown(text[len(said) :]))
             sys.stdout.flush()
             said = text
-    sys.stdout.write(tokenizer.decode(made)[len(said) :] + "\n")
+    sys.stdout.write(shown(tokenizer.decode(made)[len(said) :]) + "\n")
     return 0
 
 

@@ -192,11 +192,16 @@ def _tokenizer(text: str) -> Path:
     """A folder that holds a whole tokenizer."""
     place = Path(text).expanduser()
     if place.is_file():
-        raise UserError(Problem(f"--tokenizer {text} is a file", "a tokenizer is a folder", f"{place.parent}"))
+        whole = place.name == "tokenizer.json"
+        remedy = f"--tokenizer {place.parent}" if whole else "--tokenizer FOLDER of a stage whose part is pretrained"
+        raise UserError(Problem(f"--tokenizer {text} is a file", "a tokenizer is a folder", remedy))
     missing = [name for name in ("tokenizer.json", "tokenizer_config.json") if not (place / name).is_file()]
     if missing:
         cause = f"it holds no {' and no '.join(missing)}" if place.is_dir() else "there is no such folder"
         remedy = "name the folder of a tokenizer stage, or of a model: runs/RECIPE/TIME/stages/tokenizer"
+        stages = sorted(found.parent for found in place.glob("stages/*/tokenizer.json"))  # of a run directory
+        if stages:
+            remedy = " or ".join(f"--tokenizer {stage}" for stage in stages)
         raise UserError(Problem(f"--tokenizer {text} holds no tokenizer", cause, remedy))
     return place
 

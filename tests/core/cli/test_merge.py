@@ -130,7 +130,9 @@ def test_another_vocabulary(cli: WarmCli, tmp_path: Path) -> None:
         ([], ["vocabulary_rows is given no tokenizer", "lmgraft merge vocabulary_rows MODEL OUT --tokenizer FOLDER"]),
         (["--tokenizer", "nowhere"], ["--tokenizer nowhere holds no tokenizer", "there is no such folder"]),
         (["--tokenizer", "."], ["holds no tokenizer.json and no tokenizer_config.json"]),
-        (["--tokenizer", "wider/tokenizer.json"], ["wider/tokenizer.json is a file", "try: wider"]),
+        (["--tokenizer", "wider/tokenizer.json"], ["wider/tokenizer.json is a file", "try: --tokenizer wider"]),
+        (["--tokenizer", "in/config.json"], ["is a file", "try: --tokenizer FOLDER of a stage whose part is"]),
+        (["--tokenizer", "run"], ["run holds no tokenizer", "try: --tokenizer run/stages/tokenizer"]),
         (["--tokenizer", "bare"], ["bare lacks 5 of wide's tokens: 'th', 'the'", "try: extend", "--drop-old"]),
     ],
 )
@@ -140,6 +142,7 @@ def test_vocabularies_that_do_not_fit_are_three_lines(
     write_llama(tmp_path / "in", layers=2)
     wider_tokenizer(tmp_path / "wider")
     byte_tokenizer(tmp_path / "bare")
+    byte_tokenizer(tmp_path / "run" / "stages" / "tokenizer")
     cli(["merge", "vocabulary_rows", "in", "wide", "--tokenizer", "wider"], tmp_path).check()
     problem = cli(["merge", "vocabulary_rows", "wide", "out", *args], tmp_path).problem()
     assert len(problem.splitlines()) == 3, problem

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from html_page import Page
+from lmgraft.artifacts.examples import EncodedBy, RowCount, RowsInfo
 from lmgraft.artifacts.tokens import TokenWriter
 from lmgraft.report.packed import lengths
 from lmgraft.report.page import html
@@ -143,22 +144,15 @@ def test_packed_tokens_have_their_counts_and_a_histogram(run: Path) -> None:
 
 def test_rows_have_their_own_columns(tmp_path: Path) -> None:
     (tmp_path / "stages" / "rows").mkdir(parents=True)
-    split = {
-        "documents": 4,
-        "units": 4,
-        "sequences": 8,
-        "tokens": 200,
-        "learnt": 50,
-        "empty": 0,
-        "longest": 60,
-        "lengths": {"16": 3, "64": 5},
-    }
-    held = {"vocab_size": 300, "fingerprint": "ff", "objective": {"name": "sft"}, "splits": {"train": split}}
-    (tmp_path / "stages" / "rows" / "rows.json").write_text(json.dumps(held))
-    (tmp_path / "run.json").write_text(json.dumps({"stages": {"rows": {}}}))
+    count = RowCount(documents=4, units=4, sequences=8, tokens=200, learnt=50, longest=60, lengths={"16": 3, "64": 5})
+    made_by = EncodedBy("sft", "ab", 1, {"template": "solar"})
+    RowsInfo(300, "ff", 0, 1, "cd", made_by, [], {"train": count}).write(tmp_path / "stages" / "rows")
+    recipe = {"rows": {"kind": "tokens", "tokenizer": "tokenizer", "encoder": "auto"}}
+    (tmp_path / "run.json").write_text(json.dumps({"stages": {"rows": {}}, "recipe": recipe}))
     found = page(tmp_path)
     said = " ".join(found.text.split())
     assert "rows of sft" in said
+    assert "encoder auto" not in said  # it is for plain text
     assert "train 4 200 50 25.0% 60" in rows(found)
     assert "up to 16: 3; up to 64: 5" in found.text
 
