@@ -10,7 +10,7 @@ from lmgraft.errors import Problem
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe, StageNode
-    from lmgraft.stages.training import TrainStage
+    from lmgraft.stages.train_settings import TrainStage
 
 __all__ = ["problems", "unmixable"]
 

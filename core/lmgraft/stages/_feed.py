@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lmgraft.stages import _packed, _rows
 
 if TYPE_CHECKING:
-    from lmgraft.stages.train import Job
+    from lmgraft.stages._job import Job
     from lmgraft.training.loop import Batches
     from lmgraft.training.validation import HeldOut
 

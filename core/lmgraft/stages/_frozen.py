@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
     from lmgraft.seams.architecture import DecoderSpec
     from lmgraft.seams.stage import StageContext
-    from lmgraft.stages.train import Job
-    from lmgraft.stages.training import TrainStage
+    from lmgraft.stages._job import Job
+    from lmgraft.stages.train_settings import TrainStage
 
 __all__ = ["of_recipe", "of_settings", "problems", "tell"]
 

@@ -12,7 +12,7 @@ from lmgraft.errors import Problem
 if TYPE_CHECKING:
     from lmgraft.artifacts.tokens import TokensInfo
     from lmgraft.seams.stage import StageContext
-    from lmgraft.stages.train import Job
+    from lmgraft.stages._job import Job
     from lmgraft.training.loader import Loader, MixedLoader
     from lmgraft.training.validation import HeldOut
 

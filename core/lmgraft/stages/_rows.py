@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lmgraft.errors import Problem
-from lmgraft.stages.training import Overlong, Packing
+from lmgraft.stages.train_settings import Overlong, Packing
 
 if TYPE_CHECKING:
     from typing import Any
 
     from lmgraft.artifacts import Artifact
     from lmgraft.seams.stage import StageContext
-    from lmgraft.stages.train import Job
+    from lmgraft.stages._job import Job
     from lmgraft.training.examples import ExampleLoader
     from lmgraft.training.validation import HeldOut
 

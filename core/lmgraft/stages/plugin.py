@@ -14,7 +14,7 @@ from lmgraft.stages import _row_data, executors
 from lmgraft.stages.encoders import Encoder
 from lmgraft.stages.executors import Executor
 from lmgraft.stages.mixing import Mixture
-from lmgraft.stages.training import Overlong, Packing, Precision, TrainStage
+from lmgraft.stages.train_settings import Overlong, Packing, Precision, TrainStage
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
@@ -128,7 +128,7 @@ class TokenizerStage(StageConfig):
     """Its training documents are learnt from."""
     base: str | None = from_stage("tokenizer", "model", default=None, optional=True)
     """The stage whose tokenizer is extended by a part that extends; with any other part it is only compared with."""
-    sample_bytes: int = 200 << 20
+    sample_bytes: int = 64 << 20
     """Text that the vocabulary is learnt from: documents spread evenly over the corpus up to this many bytes."""
     measure_bytes: int = 1 << 20
     """Text of each source on which the finished tokenizer is measured, and compared with ``base``."""

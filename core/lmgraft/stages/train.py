@@ -11,7 +11,6 @@ imported until a model is really trained: a stage that the store already has is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,8 @@ from lmgraft.stages import _feed as feed
 from lmgraft.stages import _frozen as frozen
 from lmgraft.stages import _packed as packed
 from lmgraft.stages import _rows as rows
-from lmgraft.stages.training import TrainStage
+from lmgraft.stages._job import Job
+from lmgraft.stages.train_settings import TrainStage
 
 if TYPE_CHECKING:
     from lmgraft.component import StageConfig
@@ -33,45 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Train", "work"]
 
 SLOTS = ("architecture", "objective", "optimizer", "schedule", "initializer")
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What every rank needs in order to do its part: plain data, picklable."""
-
-    settings: TrainStage
-    parts: Mapping[str, tuple[Any, Any]]
-    """Slot -> component and config; each rank builds its own."""
-    tokenizer: Path
-    """The folder that holds the tokenizer."""
-    vocab_size: int
-    tokens: Path | None
-    """Packed tokens; None where the data are rows."""
-    more_tokens: Mapping[str, Path]
-    """Stage -> further packed tokens, of ``more_data``."""
-    frozen_rows: int
-    """So many first rows of embedding and head are not trained."""
-    model: Path | None
-    """The model folder to start from."""
-    folder: Path
-    """The stage's work folder."""
-    out: Path
-    device: str
-    precision: str
-    seed: int
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
-
-    def rows(self, split: str) -> Path:
-        """The encoded rows of a split, where the data are rows."""
-        return self.folder / f"{split}.arrow"
-
-    def part(self, slot: str) -> Any:
-        from lmgraft.registry import build
-
-        return build(*self.parts[slot])
 
 
 class Train:
