@@ -16,7 +16,7 @@ Files in the artifact, beside the tokenizer's own:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -101,7 +101,7 @@ def measured_bytes(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 class Measure:
-    """Goes once over the splits of a corpus, and writes what it found into the artifact."""
+    """Goes once over the splits of corpora, and writes what it found into the artifact."""
 
     def __init__(self, view: View, base: View | None, limit: int) -> None:
         """``limit``: bytes of each source that are measured, spread evenly over it."""
@@ -113,14 +113,15 @@ class Measure:
         self.used: NDArray[np.int64] = np.zeros(view.vocab_size, dtype=np.int64)
         self.look: dict[str, dict[str, dict[str, Any]]] = {}
 
-    def run(self, folder: Path, out: Path, advance: Amount) -> None:
+    def run(self, folders: Sequence[Path], out: Path, advance: Amount) -> None:
         """``advance`` is called with bytes as they are measured."""
-        places = measured_bytes(folder)
         with (out / CHANGED).open("w", encoding="utf-8", newline="\n") as changed:
-            for split in ("train", "validation"):
-                shares = {name: self.limit / size for name, (place, size) in places.items() if place == split}
-                if shares and split in corpus.splits(folder):
-                    self._split(folder, split, shares, changed, advance)
+            for folder in folders:
+                places = measured_bytes(folder)
+                for split in ("train", "validation"):
+                    shares = {name: self.limit / size for name, (place, size) in places.items() if place == split}
+                    if shares and split in corpus.splits(folder):
+                        self._split(folder, split, shares, changed, advance)
         if self.base is None:
             (out / CHANGED).unlink()
         _write(out / MEASURE, self.told())

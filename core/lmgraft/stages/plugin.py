@@ -132,6 +132,8 @@ class TokenizerStage(StageConfig):
     """Text that the vocabulary is learnt from: documents spread evenly over the corpus up to this many bytes."""
     measure_bytes: int = 1 << 20
     """Text of each source on which the finished tokenizer is measured, and compared with ``base``."""
+    also_measured: list[str] = from_stage("corpus", default=[], optional=True)
+    """Further corpora on which it is measured and compared: an old language whose encoding is to stay."""
 
     def check(self) -> Iterator[str]:
         for name in ("sample_bytes", "measure_bytes"):

@@ -70,26 +70,29 @@ class TrainTokenizer:
         if learnt.sources:  # a part that loads a vocabulary asks for no text
             text = json.dumps(learnt.told(self.config.sample_bytes), indent=2, ensure_ascii=False)
             (context.out / SAMPLE).write_text(text + "\n", encoding="utf-8", newline="\n")
-        self._measure(context, folder, base)
+        self._measure(context, base)
 
     def _base(self, context: StageContext) -> Path | None:
         found = context.inputs.get("base") or ()
         return found[0].path if found else None
 
-    def _measure(self, context: StageContext, folder: Path, base: Path | None) -> None:
+    def _measure(self, context: StageContext, base: Path | None) -> None:
         measure = Measure(
             open_folder(context.out, context.name),
             open_folder(base, str(self.config.base)) if base is not None else None,
             self.config.measure_bytes,
         )
-        sizes = [min(size, self.config.measure_bytes) for _, size in measured_bytes(folder).values()]
+        folders = [given.path for role in ("corpus", "also_measured") for given in context.inputs.get(role) or ()]
+        sizes = [
+            min(size, self.config.measure_bytes) for folder in folders for _, size in measured_bytes(folder).values()
+        ]
         with context.progress("measuring tokens", sum(sizes), "B") as progress, tokenizers.library_threads():
 
             def advance(amount: int) -> None:
                 context.alive()
                 progress.advance(amount)
 
-            measure.run(folder, context.out, advance)
+            measure.run(folders, context.out, advance)
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
         measure = json.loads((artifact.path / MEASURE).read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -49,6 +50,15 @@ def _unequal(end: str | None, pad: str | None) -> Iterator[str]:
             yield f"{name} is empty; name a token, or null for the tokenizer's own"
 
 
+def _absent(part: str, **paths: str | None) -> Iterator[Problem]:
+    """Paths that lead nowhere: told before the stages ahead of this one have worked."""
+    for name, path in paths.items():
+        if path and not os.path.exists(os.path.expanduser(path)):
+            here = "" if os.path.isabs(path) else f" in {os.getcwd()}"
+            cause = f"there is neither a file nor a folder of that name{here}"
+            yield Problem(f"{part}.{name}: {path} does not exist", cause, "check the spelling, or give the full path")
+
+
 @dataclass
 class PretrainedConfig(ComponentConfig):
     """A vocabulary that others trained: a tokenizer.json or a SentencePiece model. The corpus is not read."""
@@ -74,6 +84,7 @@ class PretrainedConfig(ComponentConfig):
     def check(self) -> Iterator[Problem | str]:
         if not self.path:
             yield "path is null; name a .model of SentencePiece, a tokenizer.json, or a folder with one"
+        yield from _absent("pretrained", path=self.path)
         yield from _unequal(self.end_token, self.pad_token)
         yield from check_chat_template(self.chat_template)
 
@@ -119,6 +130,8 @@ class ExtendedConfig(ComponentConfig):
             yield f"new_tokens is {self.new_tokens}; it cannot be negative"
         if self.min_frequency < 1:
             yield f"min_frequency is {self.min_frequency}; it must be at least 1"
+        paths = {"base_path": self.base_path, "pieces": self.pieces, "protect_path": self.protect_path}
+        yield from _absent("extended", **paths)
         yield from _unequal(self.end_token, self.pad_token)
         yield from check_chat_template(self.chat_template)
 

@@ -175,7 +175,9 @@ def test_settings() -> None:
     assert any("path is null" in str(problem) for problem in PretrainedConfig().check())
     same = PretrainedConfig(path="x", end_token="<a>", pad_token="<a>")
     assert any("never learn to end" in str(problem) for problem in same.check())
-    assert not list(PretrainedConfig(path="x").check())
+    assert not list(PretrainedConfig(path=__file__).check())
+    said = " ".join(map(str, PretrainedConfig(path="no/x.model").check()))
+    assert "pretrained.path: no/x.model does not exist" in said
     assert [part.name for part in lmgraft_tokenizer()] == ["pretrained", "extended"]
     with pytest.raises(Fault):
         Pretrained(PretrainedConfig(path="x")).save(Path("nowhere"))

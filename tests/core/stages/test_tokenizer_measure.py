@@ -103,9 +103,13 @@ class Context:
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def run(corpus: Path, out: Path, part: Any = None, base: Path | None = None, **settings: Any) -> dict[str, Any]:
+def run(
+    corpus: Path, out: Path, part: Any = None, base: Path | None = None, also: Path | None = None, **settings: Any
+) -> dict[str, Any]:
     out.mkdir()
     inputs = {"corpus": [Artifact("corpus", corpus, "", "corpus")]}
+    if also is not None:
+        inputs["also_measured"] = [Artifact("corpus", also, "", "also")]
     if base is not None:
         inputs["base"] = [Artifact("tokenizer", base, "", "base")]
         settings["base"] = "base"
@@ -251,6 +255,20 @@ def test_any_other_part_is_only_compared_with_the_base(corpus: Path, tmp_path: P
     assert (tmp_path / "out/tokenizer.json").read_bytes() == (plain / "tokenizer.json").read_bytes()
     assert measure["base"]["tokens"] > measure["tokens"]
     assert measure["sources"]["en"]["base"]["tokens"] > measure["sources"]["en"]["tokens"]
+
+
+def test_a_further_corpus_is_measured_and_not_learnt_from(corpus: Path, tmp_path: Path) -> None:
+    other = write_corpus(tmp_path / "other", {"old": [lines(RUSSIAN, n) for n in range(30, 60)]})
+    run(corpus, tmp_path / "base", ByteBPE(ByteBPEConfig(vocab_size=262)))
+    alone = run(corpus, tmp_path / "alone", None, tmp_path / "base")
+    measure = run(corpus, tmp_path / "out", None, tmp_path / "base", other)
+    assert (tmp_path / "out/tokenizer.json").read_bytes() == (tmp_path / "alone/tokenizer.json").read_bytes()
+    assert {name: row for name, row in measure["sources"].items() if name != "old"} == alone["sources"]
+    assert measure["sources"]["old"]["changed"]["lines"]["of"] == sum(
+        len(lines(RUSSIAN, n).splitlines()) for n in range(30, 60)
+    )
+    told = (tmp_path / "out/changed.jsonl").read_text(encoding="utf-8")
+    assert '"source": "old"' in told
 
 
 def test_a_word_without_an_end_is_refused_by_the_documents_name(
