@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,8 +189,11 @@ def write(
     _write_object(folder / GENERATION_CONFIG, generation_config or {})
 
 
-def set_token_ids(folder: Path, *, end_id: int, pad_id: int) -> None:
+def set_token_ids(folder: Path, *, end_id: int, pad_id: int, stop_ids: Sequence[int] = ()) -> None:
     """Writes the special ids into ``config.json`` and ``generation_config.json``.
+
+    ``stop_ids``: all that end an answer, where a chat template closes answers with another token than the end; they
+    stand in ``generation_config.json``, where transformers looks for them.
 
     The end token also stands for the beginning: a packed document follows the end of another one, so that is what
     the model has seen before a first token (as in GPT-2). Left out, transformers would fill in ids of other
@@ -199,7 +202,9 @@ def set_token_ids(folder: Path, *, end_id: int, pad_id: int) -> None:
     ids = {"bos_token_id": end_id, "eos_token_id": end_id, "pad_token_id": pad_id}
     folder = Path(folder)
     _write_object(folder / CONFIG, read_config(folder) | ids)
-    _write_object(folder / GENERATION_CONFIG, read_generation_config(folder) | ids)
+    ends = list(dict.fromkeys((end_id, *stop_ids)))
+    told = ids | {"eos_token_id": ends} if len(ends) > 1 else ids
+    _write_object(folder / GENERATION_CONFIG, read_generation_config(folder) | told)
 
 
 def _shards(names: list[str], state: Mapping[str, torch.Tensor], limit: int) -> list[list[str]]:

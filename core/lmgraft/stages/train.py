@@ -54,6 +54,7 @@ class Train:
         return found
 
     def run(self, context: StageContext) -> None:
+        from lmgraft import chat
         from lmgraft.artifacts import tokenizer
         from lmgraft.stages import _token_ids as token_ids
         from lmgraft.training.events import Follower
@@ -73,11 +74,12 @@ class Train:
         ):
             parallelism.launch(partial(work, job))
         tokenizer.copy(job.tokenizer, context.out)
-        saved = tokenizer.load(job.tokenizer)
         template = getattr(job.part("objective"), "chat_template", None)
         if template is not None:
-            tokenizer.set_chat_template(context.out, template(saved))
-        checkpoint.set_token_ids(context.out, end_id=saved.end_id, pad_id=saved.pad_id)
+            tokenizer.set_chat_template(context.out, template(tokenizer.load(job.tokenizer)))
+        saved = tokenizer.load(context.out)
+        stops = chat.stop_ids(saved, saved.chat_template)
+        checkpoint.set_token_ids(context.out, end_id=saved.end_id, pad_id=saved.pad_id, stop_ids=stops)
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
         yield "parameters", f"{checkpoint.parameters(artifact.path):,}"

@@ -29,6 +29,7 @@ class SFT:
 
     def __init__(self, config: SFTConfig) -> None:
         self._template = config.template
+        self._stops: tuple[int, ...] | None = None
 
     def columns(self) -> frozenset[str]:
         return frozenset({"messages"})
@@ -62,12 +63,20 @@ class SFT:
             row = f"row {document.id!r}"
             raise UserError([Problem(f"{row}: {p.fact}", p.cause, p.remedy) for p in error.problems]) from error
         learnt = [token for token, weight in zip(tokens, weights, strict=True) if weight]
-        if not learnt or learnt[-1] != tokenizer.end_id:
-            what = "closes no answer with the end token" if learnt else "writes nothing of its answers"
+        if not learnt or not self._ends(learnt[-1], tokenizer, template):
+            what = "closes no answer with the end token or a special one" if learnt else "writes nothing of its answers"
             cause = "the model would never learn to stop" if learnt else "there is nothing to learn"
             remedy = "let the template write {{ eos_token }} after each assistant's message, or set template=solar"
             raise UserError(Problem(f"row {document.id!r}: the chat template {what}", cause, remedy))
         return [Example(tokens=tokens, weights=weights)]
+
+    def _ends(self, token: int, tokenizer: TextTokenizer, template: str) -> bool:
+        """Generation stops at ``token``: the end, or the special token with which the template closes answers."""
+        if token == tokenizer.end_id:
+            return True
+        if self._stops is None:  # one objective encodes with one tokenizer
+            self._stops = chat.stop_ids(tokenizer, template)
+        return token in self._stops
 
     def normalizers(self, batch: Batch) -> dict[str, float]:
         """``answers``: the number of answer tokens."""

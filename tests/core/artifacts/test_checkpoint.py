@@ -81,6 +81,13 @@ def test_special_ids_reach_both_files(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "generation_config.json").read_text()) == ids | {"do_sample": True}
 
 
+def test_all_that_ends_an_answer_stands_in_the_generation_config(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, state(), CONFIG)
+    checkpoint.set_token_ids(tmp_path, end_id=0, pad_id=1, stop_ids=(0, 5))
+    assert json.loads((tmp_path / "generation_config.json").read_text())["eos_token_id"] == [0, 5]
+    assert checkpoint.read_config(tmp_path)["eos_token_id"] == 0
+
+
 def damage(folder: Path, how: str) -> None:
     file = folder / "model-00001-of-00002.safetensors"
     index = folder / "model.safetensors.index.json"

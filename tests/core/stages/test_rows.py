@@ -98,6 +98,30 @@ def test_tuned_models_carry_the_template_and_alone_are_asked(ran: tuple[Path, Do
     assert asked == ["sft", "dpo"]
 
 
+def test_a_template_s_own_end_of_turn_ends_what_the_model_writes(
+    cli: WarmCli, ran: tuple[Path, Done], tmp_path: Path
+) -> None:
+    """The tokenizer's template, with marks that are special tokens: learnt by id, and told to whoever generates."""
+    marked = (
+        "tokenizer: {vocab_size: 300, special_tokens: ['<|im_start|>', '<|im_end|>'], chat_template: "
+        "\"{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'] }}<|im_end|>{% endfor %}"
+        '{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"}'
+    )
+    text = recipe().replace("tokenizer: {vocab_size: 300}", marked)
+    text = text.replace("stages: [corpus, tokenizer, tokens, pretrain, chats, sft, pairs, reference, dpo, evaluate]",
+                        "stages: [corpus, tokenizer, tokens, pretrain, chats, sft]")  # fmt: skip
+    assert text.count("<|im_end|>") == 2
+    write_recipe(tmp_path, text)
+    write_rows(tmp_path)
+    cli(["run", "tiny.yaml", "store.dir=store", "run.dir=run", "sft.objective.template=null"], tmp_path).check()
+    model = tmp_path / "run" / "stages" / "sft"
+    saved = tokenizer.load(model)
+    told = json.loads((model / "generation_config.json").read_text())["eos_token_id"]
+    assert told == [saved.end_id, saved.special_ids()["<|im_end|>"]]  # type: ignore[attr-defined]
+    plain = json.loads((tmp_path / "run/stages/pretrain/generation_config.json").read_text())["eos_token_id"]
+    assert plain == told  # it carries the template too
+
+
 def test_every_model_stands_in_one_table(ran: tuple[Path, Done]) -> None:
     scores = run_json(ran[0] / "run")["scores"]
     assert [row["stage"] for row in scores if row["name"] == "bits_per_byte"] == ["pretrain", "sft", "dpo"]
