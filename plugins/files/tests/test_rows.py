@@ -285,6 +285,15 @@ def test_words_before_a_call_stay(tmp_path: Path) -> None:
         assert word in refused(tmp_path, row, rows=Rows.sharegpt)
 
 
+class Bytes:
+    """A tokenizer of bytes."""
+
+    end_id = 256
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [list(text.encode()) for text in texts]
+
+
 def test_what_the_assistant_calls_is_learnt_and_what_tools_give_is_not(tmp_path: Path) -> None:
     from lmgraft import chat
 
@@ -296,9 +305,11 @@ def test_what_the_assistant_calls_is_learnt_and_what_tools_give_is_not(tmp_path:
     ]
     messages = one(tmp_path, {"conversations": turns, "tools": TOOLS}, rows=Rows.sharegpt).messages
     assert messages is not None
-    pieces = chat._pieces(messages, "chatml")
-    learnt = "".join(piece for piece, answer in pieces if answer)
-    rest = "".join(piece for piece, answer in pieces if not answer)
+    ids, weights = chat.encode_chat(messages, Bytes(), "chatml")  # type: ignore[arg-type]
+    learnt, rest = (
+        bytes(token for token, weight in zip(ids, weights, strict=True) if weight == kind and token < 256).decode()
+        for kind in (1.0, 0.0)
+    )
     assert CALL in learnt
     assert "Two." in learnt
     assert "<|im_start|>tool\n2" in rest
