@@ -14,7 +14,7 @@ from lmgraft.errors import Fault
 from lmgraft.seams.architecture import Outputs
 from lmgraft.seams.objective import Batch
 from lmgraft.seams.parallelism import EnginePlan, ModelHandle, StepStats
-from lmgraft.training import optimizer_state, weights
+from lmgraft.training import freezing, optimizer_state, weights
 from lmgraft.training.handle import Handle
 
 from abacus.ledger import Averages, GradientLedger, Tally
@@ -37,13 +37,11 @@ class AbacusEngine:
         else:
             raise Fault("an engine's plan has neither weights nor an initializer")
         self._forward = torch.compile(self._module) if plan.compile else self._module
-        self._named = dict(self._module.named_parameters())
-        self._ledger = GradientLedger(self._named.values(), beads)
+        self._trained = freezing.trained(self._module, plan)
+        self._ledger = GradientLedger([part.rows for part in self._trained], beads)
         self._optimizer: torch.optim.Optimizer | None = None
         if plan.optimizer is not None:
-            self._optimizer = plan.optimizer.build(
-                [(name, parameter, plan.architecture.role(name)) for name, parameter in self._named.items()]
-            )
+            self._optimizer = plan.optimizer.build([(part.name, part.rows, part.role) for part in self._trained])
 
     @property
     def data(self) -> tuple[int, int]:
@@ -77,7 +75,11 @@ class AbacusEngine:
             averages.add(result.metrics)
             if isinstance(share, torch.Tensor) and share.requires_grad:
                 share.backward()
+                for part in self._trained:
+                    part.take()
                 self._ledger.enter()
+                for part in self._trained:
+                    part.clear()
         return StepStats(loss=loss, grad_norm=self._ledger.norm(), metrics=averages.means())
 
     def apply(self, lr: float) -> None:
@@ -131,7 +133,7 @@ class AbacusEngine:
         weights.export(folder, weights.canonical(self._module), self._plan.architecture, self._plan.vocab_size)
 
     def parameters(self) -> Mapping[str, torch.Size]:
-        return {name: parameter.shape for name, parameter in self._named.items()}
+        return {name: parameter.shape for name, parameter in self._module.named_parameters()}
 
     # ---- inside
 
@@ -162,7 +164,7 @@ class AbacusEngine:
         return tally.sums()
 
     def _names(self) -> dict[torch.Tensor, str]:
-        return {parameter: name for name, parameter in self._named.items()}
+        return {part.rows: part.name for part in self._trained}
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:
