@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from configparser import ConfigParser
 from configparser import Error as ParserError
 from dataclasses import dataclass
+from email import message_from_string
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -96,9 +97,12 @@ def _read(distribution: metadata.Distribution) -> Found | None:
     if _MARK not in text:
         return None
     try:
-        message = distribution.metadata
+        # Parsed here: another tool's finder may have put itself before Python's own (`importlib_metadata` does
+        # when awkward imports it), and each raises where others say None.
+        message = message_from_string(distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or "")
         name, version = message["Name"], message["Version"] or "?"
-        requires = tuple(message.get_all("Requires-Dist") or distribution.requires or ())
+        # An egg's requirements stand in a file of their own. What has no name is not asked for them.
+        requires = tuple(message.get_all("Requires-Dist") or (distribution.requires if name else None) or ())
         editable = '"editable": true' in (distribution.read_text("direct_url.json") or "")
     except Exception as error:  # bytes that are no text, a disk that fails, whatever a finder of another tool raises
         return _nameless(distribution, f"its metadata cannot be read: {_brief(error)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -167,3 +169,21 @@ def test_an_import_hook_of_another_tool_that_raises_is_no_reason_to_fall_over(si
     (row,) = table.select("filter", "torn")
     assert row.reason == "its package torn is not on the import path"
     assert table.location(row) is None
+
+
+LOOK = """
+import sys
+import importlib_metadata
+sys.path.insert(0, sys.argv[1])
+from lmgraft import table
+print([row.version for row in table.rows() if row.name == "torn"], [row.reason[:26] for row in table.faults()])
+"""
+
+
+def test_the_backport_s_finder_changes_nothing(tmp_path):
+    """awkward, which gigatoken takes along, imports it, and it puts its finder before Python's own for good."""
+    pytest.importorskip("importlib_metadata")
+    leave(tmp_path, "torn_parts-3.1", points=POINTS, head="Metadata-Version: 2.1\nName: torn-parts\n")
+    leave(tmp_path, "bare_parts-1.0", points=POINTS.replace("torn", "bare"))
+    said = subprocess.run([sys.executable, "-c", LOOK, tmp_path], capture_output=True, text=True, check=True)
+    assert said.stdout == "['?'] ['its metadata gives no name']\n"
