@@ -211,6 +211,11 @@ def _rank(body: Body, rank: int, ranks: int, device: str, threads: int, folder: 
         partial.replace(_file(folder, rank))
         sys.stderr.flush()
         os._exit(1)  # destroying the group could wait for peers that are gone
+    # All is written. Threads of libraries abort a process now and then while its interpreter ends ("terminate called
+    # without an active exception"), which would count as a rank that was killed.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _die_with(parent: int) -> None:
