@@ -21,6 +21,7 @@ from lmgraft.component import Component
 from lmgraft.version import DEPRECATED
 
 if TYPE_CHECKING:
+    from lmgraft.seams.adapter import Adapter
     from lmgraft.seams.architecture import Architecture
     from lmgraft.seams.data_source import DataSource
     from lmgraft.seams.evaluator import Evaluator
@@ -110,6 +111,12 @@ def lmgraft_evaluator() -> list[Component[Evaluator]]:
 @hookspec
 def lmgraft_initializer() -> list[Component[Initializer]]:
     """How weights start. Beside architecture; contract: ``lmgraft.seams.initializer``."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def lmgraft_adapter() -> list[Component[Adapter]]:
+    """Few weights that are trained beside frozen ones. Beside architecture; contract: ``lmgraft.seams.adapter``."""
     raise AssertionError("a specification is never called")
 
 

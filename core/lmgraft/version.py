@@ -25,7 +25,7 @@ __all__ = [
 #: The seven seams, in the order a model meets them.
 SEAMS = ("data_source", "filter", "tokenizer", "architecture", "parallelism", "objective", "evaluator")
 #: The doors beside them.
-DOORS = ("initializer", "merge", "exporter", "optimizer", "schedule", "teacher", "stage", "lifecycle")
+DOORS = ("initializer", "adapter", "merge", "exporter", "optimizer", "schedule", "teacher", "stage", "lifecycle")
 #: Entry-point groups ``lmgraft.GROUP`` that name no part: packages of recipes, modules of conformance suites.
 GROUPS = ("recipes", "testing")
 #: Seams of which a recipe takes several, in order: each stands under its part's name, or under a key of its own.

@@ -36,6 +36,12 @@ values, or the state of a recurrence. Core hands it back as it came, each one on
 nothing of a sequence may stay in the module. Cache and segments do not come together: a sequence with a cache is one
 segment without padding. The kit asks for more than core does: several rows at once, several new tokens, ``targets``.
 
+Generation of several texts at once: where a cache is a :class:`RowCache`, core joins the caches of texts that are under
+way, whatever their lengths, and asks for all their next tokens in one pass: ``tokens`` and ``positions`` (B, 1), each
+row with its own position. A row that has ended is taken out with ``select``. Any other cache is stepped by itself. A
+module may have a method ``generation()``: a module with the same answers to ``next_logits``, made for it (weights laid
+out anew, products joined). Core calls it once, where weights no longer change, and asks the module that it gives.
+
 How weights start. An initializer sees a parameter's role, layer and shape, and never its name. A gain that should start
 at 1 is ``Role.NORM`` and a vector that should start at 0 ``Role.BIAS``; what the initializers that come with lmgraft do
 with ``Role.OTHER`` stands at the door ``initializer``. A parameter with a start of its own (the decay of a recurrence)
@@ -48,10 +54,11 @@ in ``check_recipe`` (:class:`lmgraft.component.ComponentConfig` has just this as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +72,8 @@ __all__ = [
     "DecoderSpec",
     "Outputs",
     "Role",
+    "RopeScaling",
+    "RowCache",
     "TensorRole",
 ]
 
@@ -76,10 +85,14 @@ ASKS = frozenset({"logprob", "logsumexp", "entropy", "vocab_mean", "greedy", "va
 #: a spec has them. ``{i}`` counts the layers from 0. Which of them exist follows from the spec: ``gate_proj`` with
 #: ``gated``, norms unless ``norm`` is ``"none"``, their ``bias`` with ``"layernorm"``, ``embed_positions`` with
 #: ``positions == "learned"``, projections' ``bias`` with ``bias`` (q, k, v also with ``qkv_bias``), ``lm_head``
-#: unless ``tied``.
+#: unless ``tied``, ``embed_norm`` with ``embedding_norm``. A parallel block with ``shared_norm`` has no
+#: ``post_attention_layernorm``; one without has it for its MLP. With ``experts`` the MLP is ``router`` and the
+#: ``experts.{e}``, counted from 0, in place of the one dense MLP; the router has no bias.
 DECODER_NAMES = (
     "model.embed_tokens.weight",
     "model.embed_positions.weight",
+    "model.embed_norm.weight",
+    "model.embed_norm.bias",
     "model.layers.{i}.input_layernorm.weight",
     "model.layers.{i}.input_layernorm.bias",
     "model.layers.{i}.self_attn.q_proj.weight",
@@ -98,6 +111,10 @@ DECODER_NAMES = (
     "model.layers.{i}.mlp.up_proj.bias",
     "model.layers.{i}.mlp.down_proj.weight",
     "model.layers.{i}.mlp.down_proj.bias",
+    "model.layers.{i}.mlp.router.weight",
+    "model.layers.{i}.mlp.experts.{e}.gate_proj.weight",
+    "model.layers.{i}.mlp.experts.{e}.up_proj.weight",
+    "model.layers.{i}.mlp.experts.{e}.down_proj.weight",
     "model.norm.weight",
     "model.norm.bias",
     "lm_head.weight",
@@ -156,6 +173,8 @@ class Role(Enum):
     """The MLP's output projection, into the residual stream."""
     BIAS = "bias"
     """A bias, of a projection or of a norm."""
+    ADAPTER = "adapter"
+    """A weight that an adapter (:mod:`lmgraft.seams.adapter`) adds: no part of a model folder."""
     OTHER = "other"
     """None of these: a router, a convolution, a state-space matrix."""
 
@@ -168,6 +187,26 @@ class TensorRole:
     """What it does."""
     layer: int | None = None
     """0 .. layers - 1, or None outside the stack."""
+    lr_scale: float = 1.0
+    """The learning rate of this parameter is so many times the step's: an optimizer gives it a group with this as its
+    ``scale``. Set by core where the initializer has rules for it (:class:`lmgraft.seams.initializer.ScalingInitializer`);
+    ``Architecture.role`` leaves it at 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RopeScaling:
+    """How the wavelengths of rotary positions are stretched for longer sequences, in transformers' words."""
+
+    kind: str
+    """``linear``: all by ``factor``; ``llama3``: the long ones by ``factor``, the short ones not at all."""
+    factor: float
+    """1 changes nothing."""
+    low_freq_factor: float = 1.0
+    """``llama3``: wavelengths above ``original_context / low_freq_factor`` are stretched whole."""
+    high_freq_factor: float = 4.0
+    """``llama3``: wavelengths below ``original_context / high_freq_factor`` stay; in between, smoothly."""
+    original_context: int = 8192
+    """``llama3``: the context before it was stretched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +243,12 @@ class DecoderSpec:
     """``rope``, ``learned``, ``alibi`` or ``none``."""
     rope_theta: float = 10_000.0
     """Base of the rotary wavelengths."""
+    rope_scaling: RopeScaling | None = None
+    """None: as they are."""
+    window: int = 0
+    """A token sees so many tokens, itself among them (Mistral's sliding window); 0: all before it."""
+    embedding_norm: bool = False
+    """A norm right after the embedding (BLOOM)."""
     bias: bool = False
     """On every projection of a layer."""
     qkv_bias: bool = False
@@ -212,14 +257,37 @@ class DecoderSpec:
     """The head is the embedding matrix."""
     parallel_block: bool = False
     """Attention and MLP read the same normed input and are added together (GPT-J)."""
+    shared_norm: bool = True
+    """In a parallel block: one norm for both (Falcon-7B); False: the MLP has a norm of its own (Falcon-40B)."""
     experts: int = 0
     """Experts of each MLP; 0: one dense MLP."""
     experts_per_token: int = 0
     """How many of them each token goes through."""
+    expert_balance: float = 0.0
+    """Weight of the loss that spreads tokens evenly over experts (``Outputs.model_losses``), as transformers computes
+    it over the layers together; 0: none."""
+
+
+@runtime_checkable
+class RowCache(Protocol):
+    """A cache whose rows can be taken apart and put together. Both methods may use up what they are called on."""
+
+    def select(self, rows: Sequence[int]) -> RowCache:
+        """The cache of these rows, in this order."""
+        ...
+
+    def join(self, other: RowCache) -> RowCache:
+        """The cache of this one's rows and then the other's. Rows may have read different numbers of tokens; each goes
+        on as it would have alone, and nothing of one shows in another's answers."""
+        ...
 
 
 class ArchitectureConfig(Protocol):
-    """What an architecture's *settings* may have beside their fields. Both are optional and light: no torch."""
+    """What an architecture's *settings* may have beside their fields. All are optional and light: no torch."""
+
+    model_types: ClassVar[tuple[str, ...]]
+    """The ``model_type`` of each ``config.json`` that ``from_hub`` reads: near names are told from these where a file
+    is of none of them."""
 
     @classmethod
     def from_hub(cls, config: Mapping[str, Any]) -> ArchitectureConfig | None:
@@ -283,4 +351,9 @@ class Architecture(Protocol):
 
     def spec(self) -> DecoderSpec | None:
         """For standard decoders; None otherwise."""
+        ...
+
+    def weights(self) -> Path | None:
+        """The model folder that its weights come from where a stage names no ``model``; None: an initializer fills
+        them. Optional; its settings then hold ``"weights"`` in what they ``provides()``."""
         ...

@@ -12,6 +12,7 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -20,7 +21,7 @@ from lmgraft.seams.architecture import TensorRole
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Initializer", "ModelShape"]
+__all__ = ["Initializer", "ModelShape", "ScalingInitializer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ class ModelShape:
     """Blocks in the stack, at least 1."""
     hidden: int
     """Width of the residual stream."""
+    head_dim: int | None = None
+    """Width of an attention head; None where no decoder spec tells it."""
+    tied: bool = False
+    """The head is the embedding matrix."""
 
 
 @runtime_checkable
@@ -41,4 +46,15 @@ class Initializer(Protocol):
     def fill(self, tensor: torch.Tensor, role: TensorRole, shape: ModelShape, generator: torch.Generator) -> None:
         """Fills a float32 CPU tensor in place; what it holds before is chance. Its shape is the parameter's own,
         ``(out, in)`` for a projection; ``generator`` is seeded with (seed, name of the tensor)."""
+        ...
+
+
+@runtime_checkable
+class ScalingInitializer(Initializer, Protocol):
+    """An initializer whose parametrisation has learning rates of its own (muP). The method is optional."""
+
+    def lr_scale(self, role: TensorRole, size: Sequence[int], shape: ModelShape) -> float:
+        """Of a parameter of this whole shape: its learning rate is so many times the step's. It holds wherever the
+        stage names the initializer, where weights start from a model too. Core hands it to the optimizer as
+        ``TensorRole.lr_scale``."""
         ...

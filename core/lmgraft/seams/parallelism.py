@@ -58,7 +58,18 @@ from lmgraft.seams.optimizer import Optimizer
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Completion", "Engine", "EnginePlan", "ModelHandle", "Parallelism", "Sampling", "Scored", "StepStats"]
+__all__ = [
+    "BatchingHandle",
+    "Completion",
+    "Decoding",
+    "Engine",
+    "EnginePlan",
+    "ModelHandle",
+    "Parallelism",
+    "Sampling",
+    "Scored",
+    "StepStats",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +95,16 @@ class EnginePlan:
     device: str
     """``cpu``, ``cuda`` or ``mps``."""
     precision: str
-    """``float32`` or ``bfloat16``: forward passes run under autocast; weights and optimizer state stay float32."""
+    """``float32`` or ``bfloat16``: forward passes run under autocast; weights and optimizer state stay float32. For
+    asking only, where there is no objective, also ``int8``: the projections' weights are held as int8 with a scale a
+    row (:mod:`lmgraft.training.int8`) and all else is float32. An engine that cannot refuses it."""
     seed: int
     """Decides the weights that the initializer gives."""
     weights: Path | None = None
     """A Hugging Face model folder to start from; None: the initializer's weights."""
     initializer: Initializer | None = None
-    """Fills the weights where ``weights`` is None; then it is there."""
+    """Fills the weights where ``weights`` is None; then it is there. Its rules for learning rates hold in any case
+    (:func:`lmgraft.training.weights.tensor_roles`)."""
     objective: Objective | None = None
     """None: the engine only scores and generates; neither ``forward_backward`` nor ``save`` is called."""
     optimizer: Optimizer | None = None
@@ -130,6 +144,9 @@ class Sampling:
     """Only the k most probable tokens; 0: all."""
     top_p: float = 1.0
     """Only the most probable tokens that make up this much probability; 1: all."""
+    repetition_penalty: float = 1.0
+    """Logits of tokens that the prompt or the text holds are divided by it where they are positive and multiplied where
+    they are negative, before anything else (Keskar et al. 2019, arXiv:1909.05858, as transformers has it); 1: off."""
     seed: int = 0
     """Of the generator that draws."""
     stop_ids: tuple[int, ...] = ()
@@ -165,6 +182,38 @@ class ModelHandle(Protocol):
 
     def generate(self, prompt: Sequence[int], sampling: Sampling) -> Iterator[int]:
         """Token by token. Deterministic for one seed on one device."""
+        ...
+
+
+@runtime_checkable
+class Decoding(Protocol):
+    """Texts that are written together: each step gives each of them one more token. They come and go at any time, and
+    a text is the same whatever else is written beside it, up to the last digits of float sums."""
+
+    def add(self, prompt: Sequence[int], sampling: Sampling) -> int:
+        """Reads a prompt (at least one id, shorter than ``context``) and gives the number that the text goes by."""
+        ...
+
+    def remove(self, number: int) -> None:
+        """Ends a text before its time; one that has ended already is passed over."""
+        ...
+
+    def step(self) -> list[tuple[int, int, bool]]:
+        """(number, id, is this its last) of one more token of every text, in the order they were added; empty where
+        there is none. A text ends as :meth:`ModelHandle.generate` says."""
+        ...
+
+    def __len__(self) -> int:
+        """Texts under way."""
+        ...
+
+
+@runtime_checkable
+class BatchingHandle(ModelHandle, Protocol):
+    """A handle that writes several texts at once. Optional; core's own (``lmgraft.training.handle``) does."""
+
+    def decoding(self) -> Decoding:
+        """A new, empty batch of texts."""
         ...
 
 
