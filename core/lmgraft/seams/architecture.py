@@ -189,8 +189,8 @@ class TensorRole:
     """0 .. layers - 1, or None outside the stack."""
     lr_scale: float = 1.0
     """The learning rate of this parameter is so many times the step's: an optimizer gives it a group with this as its
-    ``scale``. Set by core where the initializer has rules for it (:class:`lmgraft.seams.initializer.ScalingInitializer`);
-    ``Architecture.role`` leaves it at 1."""
+    ``scale``. Set by core where the initializer has rules for it
+    (:class:`lmgraft.seams.initializer.ScalingInitializer`); ``Architecture.role`` leaves it at 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

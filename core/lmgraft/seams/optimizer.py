@@ -9,8 +9,8 @@ Rules
 - Clipping is the engine's; ``weight_decay`` and the like are settings of the part. Global norms or anything else that
   mixes parameters cannot be sharded.
 - A parameter whose gradient is None is passed over.
-- Parameters whose ``TensorRole.lr_scale`` differs are in different groups, each with that number as its ``scale`` (times
-  a scale of the part's own, where it has one).
+- Parameters whose ``TensorRole.lr_scale`` differs are in different groups, each with that number as its ``scale``
+  (times a scale of the part's own, where it has one).
 """
 
 from __future__ import annotations

@@ -51,8 +51,8 @@ class TrainStage(StageConfig):
     architecture: Any = slot("architecture", optional=True)
     """What the model is; null takes that of the model in ``model``."""
     adapter: Any = slot("adapter", optional=True)
-    """Few weights that are trained in place of the model's own (LoRA); what comes out is a plain model, with them folded
-    in."""
+    """Few weights that are trained in place of the model's own (LoRA); what comes out is a plain model, with them
+    folded in."""
     objective: Any = slot("objective")
     """What is optimised."""
     optimizer: Any = slot("optimizer")
