@@ -13,6 +13,7 @@ from lmgraft.hookspecs import hookimpl
 from lmgraft.stages import _row_data, executors
 from lmgraft.stages.encoders import Encoder
 from lmgraft.stages.executors import Executor
+from lmgraft.stages.export_settings import ExportStage
 from lmgraft.stages.mixing import Mixture
 from lmgraft.stages.train_settings import Overlong, Packing, Precision, TrainStage
 
@@ -23,6 +24,7 @@ __all__ = [
     "CorpusStage",
     "Corrupt",
     "EvaluateStage",
+    "ExportStage",
     "MergeStage",
     "Overlong",
     "Packing",
@@ -327,5 +329,11 @@ def lmgraft_stage() -> list[Component[Any]]:
             config=EvaluateStage,
             summary="Scores and samples of models, in one table",
             revision=2,
+        ),
+        Component(
+            name="export",
+            target="lmgraft.stages.export:Export",
+            config=ExportStage,
+            summary="A model in the format in which it leaves: hf, gguf",
         ),
     ]
