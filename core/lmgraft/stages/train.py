@@ -22,6 +22,7 @@ from lmgraft.stages import _feed as feed
 from lmgraft.stages import _frozen as frozen
 from lmgraft.stages import _packed as packed
 from lmgraft.stages import _rows as rows
+from lmgraft.stages import _start as start
 from lmgraft.stages._job import Job
 from lmgraft.stages.train_settings import TrainStage
 
@@ -48,6 +49,8 @@ class Train:
         """``auto`` and null as they were resolved: the same recipe on a machine with other arithmetic is another
         stage."""
         found: dict[str, Any] = {"precision": self._precision(context), "seed": self._seed(context)}
+        chosen = context.component("architecture") if self.config.architecture is not None else None
+        found |= start.identity(context, chosen)
         if weights := self.config.data_weights:
             # In the order of the inputs: what stages are called decides nothing, and which has which weight does.
             found["weights"] = [weights[stage] for stage in (self.config.data, *self.config.more_data)]
@@ -67,6 +70,7 @@ class Train:
             token_ids.check(context, packed.sources(job), job.vocab_size)
             packed.tell(context, job)
         frozen.tell(context, job)
+        start.tell(context, job)
         parallelism = context.part("parallelism")
         with (
             context.progress(f"training {context.name}", self.config.steps, "step") as bar,
@@ -100,15 +104,20 @@ class Train:
         old_vocabulary = context.inputs.get("frozen_vocabulary") or []
         data = context.inputs["data"][0]
         folder = self._tokenizer(context)
+        model = models[0].path if models else None
+        parts = {slot: context.component(slot) for slot in slots}
+        if model is not None and "architecture" not in parts:
+            parts["architecture"] = start.architecture_of(context, model)
         return Job(
             settings=self.config,
-            parts={slot: context.component(slot) for slot in slots},
+            parts=parts,
             tokenizer=folder,
             vocab_size=tokenizer.load(folder).vocab_size,
             tokens=data.path if data.kind == "tokens" and not examples.is_rows(data.path) else None,
             more_tokens={more.stage: more.path for more in context.inputs.get("more_data") or ()},
             frozen_rows=max((tokenizer.load(old.path).vocab_size for old in old_vocabulary), default=0),
-            model=models[0].path if models else None,
+            model=model,
+            brought=start.brought(parts["architecture"][1]) if model is None else None,
             folder=context.work,
             out=context.out,
             device=context.device,
@@ -142,6 +151,7 @@ class Train:
         fingerprint = tokenizer.load(job.tokenizer).fingerprint()
         if job.model is not None:
             problems += _other_vocabulary(context.name, job.vocab_size, fingerprint, job.model)
+        problems += start.problems(context, job)
         problems += frozen.problems(context, job)
         problems += rows.encoded_otherwise(context, context.inputs["data"][0])
         for artifact in context.inputs.get("reference") or ():
@@ -167,8 +177,8 @@ def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
         device=job.device,
         precision=job.precision,
         seed=job.seed,
-        weights=job.model,
-        initializer=job.part("initializer") if job.model is None else None,
+        weights=job.model or job.brought,
+        initializer=job.part("initializer") if "initializer" in job.parts else None,
         objective=job.part("objective"),
         optimizer=optimizer,
         clip=settings.clip,

@@ -15,7 +15,8 @@ An engine of one module takes four lines of this::
     ...                                # norm, clipping and step are of [part.rows for part in parts]
     for part in parts: part.clear()
 
-One that holds shards of its own asks :func:`first_rows`, by canonical names.
+One that holds shards of its own asks :func:`first_rows` and :func:`lmgraft.training.weights.tensor_roles`, by canonical
+names.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from torch import nn
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.architecture import Role, TensorRole
 from lmgraft.seams.parallelism import EnginePlan
+from lmgraft.training import weights
 
 __all__ = ["Trained", "first_row", "first_rows", "trained"]
 
@@ -47,7 +49,7 @@ class Trained:
     rows: nn.Parameter
     """What the optimizer steps: ``whole`` itself, or a view of its rows beyond the frozen ones, in the same memory."""
     role: TensorRole
-    """The architecture's word for it."""
+    """The architecture's word for it, with the learning rate that the initializer's rules give it."""
 
     def take(self) -> None:
         """Gives ``rows`` its part of the gradient that the backward passes left at ``whole``, none where there is none;
@@ -70,6 +72,8 @@ def trained(module: nn.Module, plan: EnginePlan) -> list[Trained]:
     """
     named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
     firsts = first_rows(plan, {name: parameter.shape for name, parameter in named.items()})
+    shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
+    roles = weights.tensor_roles(plan.architecture, plan.initializer, shapes)
     found = []
     for name, parameter in named.items():
         if name not in firsts:
@@ -77,7 +81,7 @@ def trained(module: nn.Module, plan: EnginePlan) -> list[Trained]:
             continue
         first = firsts[name]
         rows = nn.Parameter(parameter.data[first:]) if first else parameter
-        found.append(Trained(name, parameter, rows, plan.architecture.role(name)))
+        found.append(Trained(name, parameter, rows, roles[name]))
     return found
 
 

@@ -7,18 +7,29 @@ number of devices they are laid out over changes a single weight, and adding a t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from lmgraft.artifacts import checkpoint
-from lmgraft.errors import Problem, UserError
-from lmgraft.seams.architecture import Architecture
+from lmgraft.errors import Fault, Problem, UserError
+from lmgraft.seams.architecture import Architecture, Role, TensorRole
 from lmgraft.seams.initializer import Initializer, ModelShape
 
-__all__ = ["canonical", "export", "initialise", "load_into", "materialise", "model_shape", "tensor_seed"]
+__all__ = [
+    "canonical",
+    "export",
+    "initialise",
+    "load_into",
+    "materialise",
+    "model_shape",
+    "tensor_roles",
+    "tensor_seed",
+]
 
 
 def materialise(architecture: Architecture, vocab_size: int, device: str) -> nn.Module:
@@ -65,14 +76,34 @@ def tensor_seed(seed: int, name: str) -> int:
 def model_shape(module: nn.Module, architecture: Architecture) -> ModelShape:
     """Depth and width for initializers: from the decoder spec, or else from the parameters themselves. Layers are then
     the highest ``TensorRole.layer`` plus 1 (1 where no parameter has a layer), the width is the last dimension of the
-    first matrix in the module's order, most often the embedding's."""
-    spec = architecture.spec()
-    if spec is not None:
-        return ModelShape(layers=spec.layers, hidden=spec.hidden)
-    named = dict(module.named_parameters())
-    layers = [layer for layer in (architecture.role(name).layer for name in named) if layer is not None]
-    hidden = next((int(parameter.shape[-1]) for parameter in named.values() if parameter.dim() == 2), 1)
-    return ModelShape(layers=max(layers, default=0) + 1, hidden=hidden)
+    first matrix in the module's order, most often the embedding's; the width of a head is not known, and a model with
+    an embedding and no head has them tied."""
+    return _shape(architecture, {name: parameter.shape for name, parameter in module.named_parameters()})
+
+
+def tensor_roles(
+    architecture: Architecture, initializer: Initializer | None, shapes: Mapping[str, Sequence[int]]
+) -> dict[str, TensorRole]:
+    """What each parameter does, with the learning rate that the initializer's rules give it
+    (:class:`lmgraft.seams.initializer.ScalingInitializer`): what an optimizer is built with.
+
+    ``shapes``: canonical name -> whole shape, of *all* parameters of the model in the module's order, on every rank
+    alike, whatever of them is trained or lies there.
+
+    :raises Fault: the initializer gives a factor that is no number above 0.
+    """
+    roles = {name: architecture.role(name) for name in shapes}
+    scale = getattr(initializer, "lr_scale", None)
+    if scale is None:
+        return roles
+    shape = _shape(architecture, shapes)
+    found = {}
+    for name, role in roles.items():
+        factor = float(scale(role, tuple(shapes[name]), shape))
+        if not (math.isfinite(factor) and factor > 0):
+            raise Fault(f"{type(initializer).__name__}.lr_scale gives {factor} for {name}; it must be above 0")
+        found[name] = replace(role, lr_scale=factor)
+    return found
 
 
 def initialise(module: nn.Module, architecture: Architecture, initializer: Initializer, seed: int) -> None:
@@ -110,6 +141,19 @@ def export(folder: Path, tensors: Mapping[str, torch.Tensor], architecture: Arch
     """Writes canonical tensors as a Hugging Face model folder, under the names and in the layout of its class."""
     translate = getattr(architecture, "to_hub", None)
     checkpoint.write(folder, translate(tensors) if translate else tensors, architecture.hub_config(vocab_size))
+
+
+def _shape(architecture: Architecture, shapes: Mapping[str, Sequence[int]]) -> ModelShape:
+    spec = architecture.spec()
+    if spec is not None:
+        return ModelShape(layers=spec.layers, hidden=spec.hidden, head_dim=spec.head_dim, tied=spec.tied)
+    roles = [architecture.role(name) for name in shapes]
+    kinds = {role.role for role in roles}
+    return ModelShape(
+        layers=max((role.layer for role in roles if role.layer is not None), default=0) + 1,
+        hidden=next((int(shape[-1]) for shape in shapes.values() if len(shape) == 2), 1),
+        tied=Role.EMBEDDING in kinds and Role.HEAD not in kinds,
+    )
 
 
 def _from_hub(architecture: Architecture, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
