@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lmgraft import manifest, table
+from lmgraft.component import Component
 from lmgraft.errors import Problem, UserError
 from lmgraft.registry import build, registry
 from lmgraft.seams.architecture import Architecture
 from lmgraft.seams.parallelism import Engine, EnginePlan, ModelHandle
 from lmgraft.seams.tokenizer import TextTokenizer
 
-__all__ = ["architecture_for", "load", "load_tokenizer", "model_folder"]
+__all__ = ["architecture_for", "load", "load_tokenizer", "model_folder", "settings_for"]
 
 
 def model_folder(place: Path) -> Path:
@@ -47,10 +50,22 @@ def model_folder(place: Path) -> Path:
 
 
 def architecture_for(folder: Path) -> Architecture:
-    """Asks the installed architectures which of them this ``config.json`` is of (``from_hub`` of their settings)."""
+    """Builds what a model folder is of: see :func:`settings_for`."""
+    part: Architecture = build(*settings_for(folder))
+    return part
+
+
+def settings_for(folder: Path) -> tuple[Component[Any], Any]:
+    """Asks the installed architectures which of them this ``config.json`` is of (``from_hub`` of their settings).
+
+    Gives that component and its settings; neither is built, and only light modules are imported.
+
+    :raises UserError: none of them is, or one is and lacks a switch.
+    """
     file, config = folder / "config.json", _config(folder)
     kind = str(config.get("model_type", ""))
     rows = [row for row in table.rows() if row.seam == "architecture" and row.state == "unchecked"]
+    known: list[str] = []
     # The one of the same name first: others are imported only where that one says no.
     for row in sorted(rows, key=lambda row: row.name != kind):
         try:
@@ -58,19 +73,37 @@ def architecture_for(folder: Path) -> Architecture:
         except UserError:
             continue  # a broken plugin that nobody selected
         reader = getattr(component.config, "from_hub", None)
-        settings = reader(config) if reader else None
+        known += getattr(component.config, "model_types", (row.name,) if reader else ())
+        settings = _of_file(file, reader, config) if reader else None
         if settings is not None:
             settings.part = component.name
-            part: Architecture = build(component, settings)
-            return part
-    names = ", ".join(row.name for row in rows) or "none"
-    raise UserError(
-        Problem(
-            f"{file}: no installed architecture builds model_type {kind!r}",
-            f"installed: {names}",
-            "pip install a plugin that brings it; lmgraft plugins list",
-        )
-    )
+            return component, settings
+    raise UserError(_unknown(file, config, known))
+
+
+def _of_file(file: Path, reader: Callable[[dict[str, Any]], Any], config: dict[str, Any]) -> Any:
+    """What a reader says, with the file's place in its problems."""
+    try:
+        return reader(config)
+    except UserError as error:
+        problems = [
+            replace(problem, fact=problem.fact.replace("config.json", str(file), 1)) for problem in error.problems
+        ]
+        raise UserError(problems) from error
+
+
+def _unknown(file: Path, config: dict[str, Any], known: Sequence[str]) -> Problem:
+    names = ", ".join(sorted(set(known))) or "none"
+    if "model_type" not in config:
+        remedy = "take config.json from where the weights came from"
+        return Problem(f"{file} names no model_type", f"it says which family a model is of: {names}", remedy)
+    kind = config["model_type"]
+    near = table.close(str(kind), known)
+    cause = f"the installed architectures read {names}"
+    remedy = "pip install a plugin that brings it; lmgraft plugins list"
+    if near:
+        remedy = f"{near} Otherwise {remedy}"
+    return Problem(f"{file}: no installed architecture builds model_type {kind!r}", cause, remedy)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -93,9 +126,9 @@ def load(
 
 def load_tokenizer(place: str | Path) -> TextTokenizer:
     """The tokenizer beside a model."""
-    from lmgraft.artifacts import tokenizer
+    from lmgraft import openers
 
-    return tokenizer.load(model_folder(Path(place)))
+    return openers.load_tokenizer(model_folder(Path(place)))
 
 
 def engine(folder: Path, *, device: str, precision: str, parallelism: str) -> Engine:

@@ -11,7 +11,8 @@ Rules
   ``Role.ADAPTER``, and core calls ``fill_new`` for those parameters.
 - Checkpoints hold the adapted module's own tensors, frozen ones among them.
 - ``spec()`` of an adapted architecture is None: no other engine could build it from the spec.
-- An adapter needs weights to adapt: a stage with one names a ``model``, or an architecture that brings its weights.
+- An adapter needs weights to adapt: a stage with one names a ``model``, or an architecture whose settings bring
+  ``weights()``.
 """
 
 from __future__ import annotations

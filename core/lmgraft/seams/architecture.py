@@ -304,6 +304,12 @@ class ArchitectureConfig(Protocol):
         ``provides()`` holds ``"decoder_spec"``."""
         ...
 
+    def weights(self) -> Path | None:
+        """The model folder that the weights come from where a train stage names no ``model``; None: an initializer
+        fills them. Its contents are part of the stage's key, and where it lies is not. Such a config's ``provides()``
+        holds ``"weights"``."""
+        ...
+
 
 @runtime_checkable
 class Architecture(Protocol):
@@ -351,9 +357,4 @@ class Architecture(Protocol):
 
     def spec(self) -> DecoderSpec | None:
         """For standard decoders; None otherwise."""
-        ...
-
-    def weights(self) -> Path | None:
-        """The model folder that its weights come from where a stage names no ``model``; None: an initializer fills
-        them. Optional; its settings then hold ``"weights"`` in what they ``provides()``."""
         ...

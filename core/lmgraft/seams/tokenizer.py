@@ -133,8 +133,14 @@ class ReadingTokenizer(Tokenizer, Protocol):
 
 
 class TokenizerConfig(Protocol):
-    """What a tokenizer's *settings* may have beside their fields. Optional."""
+    """What a tokenizer's *settings* may have beside their fields. Both are optional."""
 
     opens: ClassVar[tuple[str, ...]]
     """Endings of single files (``(".model",)``) that the part makes a tokenizer of when its setting ``path`` names one.
-    ``lmgraft tokens`` finds the part for a file by it. A class attribute of the config."""
+    ``lmgraft tokens`` finds the part for a file by it, and whatever reads a model folder of somebody else's
+    (:mod:`lmgraft.openers`). A class attribute of the config."""
+
+    @classmethod
+    def opening(cls, path: str) -> TokenizerConfig:
+        """The settings for a file that is only to be read, where they are others than ``path`` alone."""
+        ...

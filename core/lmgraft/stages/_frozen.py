@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lmgraft.stages._job import Job
     from lmgraft.stages.train_settings import TrainStage
 
-__all__ = ["of_recipe", "of_settings", "problems", "tell"]
+__all__ = ["first_other", "of_recipe", "of_settings", "problems", "tell"]
 
 TABLES = frozenset({Role.EMBEDDING, Role.HEAD})
 
@@ -88,7 +88,7 @@ def _other_rows(stage: str, job: Job, origin: str, folder: Path) -> Iterator[Pro
     if old.vocab_size > new.vocab_size:
         cause = f"it has {old.vocab_size:,} tokens, and the data were encoded with {new.vocab_size:,}"
         yield Problem(fact, cause, f"name the smaller vocabulary that was extended, or {stage}.frozen_vocabulary=null")
-    elif (pieces := _first_other(folder, job.tokenizer)) is not None:
+    elif (pieces := first_other(folder, job.tokenizer)) is not None:
         cause = "rows are frozen by their number, and id {} is {} there and {} in the data's".format(*pieces)
         yield Problem(fact, cause, "extend a vocabulary with the tokenizer `extended`, which changes no old id")
     elif old.vocab_size == new.vocab_size and (wanted := _wanted(job.settings)) and wanted <= TABLES:
@@ -98,7 +98,7 @@ def _other_rows(stage: str, job: Job, origin: str, folder: Path) -> Iterator[Pro
         yield Problem(f"{stage}.trainable=[{named}] leaves nothing to train", cause, remedy)
 
 
-def _first_other(old: Path, new: Path) -> tuple[int, str, str] | None:
+def first_other(old: Path, new: Path) -> tuple[int, str, str] | None:
     """The first id that stands for other text in the two, and for which in each; None: there is none.
 
     Pieces are compared: one that is part of a character decodes to U+FFFD, as all others of that kind do.

@@ -29,7 +29,9 @@ class Job:
     frozen_rows: int
     """So many first rows of embedding and head are not trained."""
     model: Path | None
-    """The model folder to start from."""
+    """The folder of the stage's model to start from."""
+    brought: Path | None
+    """Without one: the model folder that the architecture's settings bring their weights from."""
     folder: Path
     """The stage's work folder."""
     out: Path

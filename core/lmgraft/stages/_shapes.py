@@ -55,7 +55,7 @@ def mismatches(recipe: Recipe, stage: str) -> Iterator[Problem]:
 
 def too_long(recipe: Recipe, stage: str) -> Iterator[Problem]:
     """Sequences longer than the architecture is made for."""
-    spec, length = spec_of(recipe.stage(stage)), getattr(recipe.stage(stage).config, "seq_len", 0)
+    spec, length = _own_or_models(recipe, stage), getattr(recipe.stage(stage).config, "seq_len", 0)
     if spec is not None and length > spec.context:
         cause = f"the architecture is made for sequences of {spec.context} tokens at most"
         remedy = f"set {stage}.seq_len={spec.context}, or give the architecture a longer context"
@@ -65,12 +65,23 @@ def too_long(recipe: Recipe, stage: str) -> Iterator[Problem]:
 def _origin(recipe: Recipe, name: str) -> tuple[StageNode | None, bool]:
     """The train stage that made the tensors' shapes, and whether a merge stands in between."""
     node, merged = recipe.stage(name), False
-    while node.kind == "merge":
-        models = node.inputs.get("models", ())
+    while not any(part.seam == "architecture" for part in node.parts):
+        # A merge, or a stage whose architecture is that of the model it trains on.
+        models = node.inputs.get("models", ()) or node.inputs.get("model", ())
         if not models:
-            return None, True
-        node, merged = recipe.stage(models[0]), True
+            return None, merged
+        node, merged = recipe.stage(models[0]), merged or node.kind == "merge"
     return node, merged
+
+
+def _own_or_models(recipe: Recipe, stage: str) -> DecoderSpec | None:
+    """The architecture of a stage; without one that of the model it starts from, the depth of merges left aside."""
+    node = recipe.stage(stage)
+    if any(part.seam == "architecture" for part in node.parts):
+        return spec_of(node)
+    names = node.inputs.get("model", ())
+    origin = _origin(recipe, names[0])[0] if names else None
+    return None if origin is None else spec_of(origin)
 
 
 def spec_of(node: StageNode) -> DecoderSpec | None:

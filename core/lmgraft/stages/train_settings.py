@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lmgraft.component import MISSING, StageConfig, execution, from_stage, slot
 from lmgraft.errors import Problem
-from lmgraft.stages import _blends, _frozen, _row_data, _shapes
+from lmgraft.stages import _blends, _frozen, _row_data, _shapes, _start
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
@@ -60,7 +60,8 @@ class TrainStage(StageConfig):
     schedule: Any = slot("schedule")
     """How the learning rate moves over ``steps``."""
     initializer: Any = slot("initializer", optional=True)
-    """How weights start; not needed where ``model`` names a stage to start from."""
+    """How weights start; not needed where ``model`` names a stage to start from, or where the architecture brings its
+    weights (``pretrained``)."""
     parallelism: Any = slot("parallelism", execution=True)
     """The layout over devices; left empty, it is the recipe's own."""
     data: str = from_stage("tokens", "corpus", default="tokens")
@@ -128,8 +129,6 @@ class TrainStage(StageConfig):
             yield f"micro_batch is {self.micro_batch}; it must be at least 1, or null"
         yield from _frozen.of_settings(self)
         yield from _blends.problems(self)
-        if self.model is None and self.initializer is None:
-            yield "neither model nor initializer is set: the weights must start from something"
 
     def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
         makes = {other.name: other.config.artifact for other in recipe.stages}
@@ -140,6 +139,7 @@ class TrainStage(StageConfig):
                 f"{stage}.tokenizer=STAGE" if packed is None else f"{stage}.data={packed}, or {stage}.tokenizer=STAGE"
             )
             yield Problem(f"{stage}.data={self.data} cannot be trained on", cause, remedy)
+        yield from _start.of_recipe(recipe, stage)
         yield from _blends.unmixable(recipe, stage)
         yield from _row_data.problems(recipe, stage)
         yield from _row_data.unpackable(recipe, stage)

@@ -11,7 +11,7 @@ from typing import Any
 from lmgraft import manifest, table
 from lmgraft.artifacts import tokenizer as tokenizers
 from lmgraft.errors import Problem, UserError
-from lmgraft.registry import build, registry
+from lmgraft.openers import openers, written_by
 from lmgraft.rundir import linked
 from lmgraft.tokenview.view import View, open_file, open_folder
 
@@ -98,7 +98,7 @@ def _read(run: Path) -> Mapping[str, Any]:
 def _of_folder(folder: Path, name: str) -> View:
     if (folder / tokenizers.FILE).is_file():
         return open_folder(folder, name)
-    for ending in _openers():
+    for ending in openers():
         if (folder / f"tokenizer{ending}").is_file():
             return _of_file(folder / f"tokenizer{ending}", name)
     runs = sorted(found.parent for found in folder.glob(f"*/{manifest.FILE}"))
@@ -111,11 +111,11 @@ def _of_folder(folder: Path, name: str) -> View:
 
 
 def _of_file(file: Path, name: str) -> View:
-    for ending, part in _openers().items():
+    for ending, part in openers().items():
         if file.name.endswith(ending) and not file.name.endswith(".json"):
             return _by_part(part, file, name)
     if not file.name.endswith(".json"):
-        endings = ", ".join((tokenizers.FILE, *_openers()))
+        endings = ", ".join((tokenizers.FILE, *openers()))
         cause = f"files that are opened by themselves end with {endings}"
         remedy = "name one of these; a SentencePiece .model needs the tokenizer part pretrained (lmgraft plugins list)"
         raise UserError(Problem(f"{file} is no tokenizer that can be read", cause, remedy))
@@ -124,28 +124,7 @@ def _of_file(file: Path, name: str) -> View:
     return open_file(file, name)
 
 
-def _openers() -> dict[str, str]:
-    """Ending of a file -> the installed part that opens it (``opens`` of its settings)."""
-    found: dict[str, str] = {}
-    for row in table.rows():
-        if row.seam != "tokenizer" or row.state != "unchecked":
-            continue
-        try:
-            endings = getattr(registry().get("tokenizer", row.name).component.config, "opens", ())
-        except UserError:
-            continue  # a broken plugin that nobody selected
-        for ending in endings:
-            found.setdefault(ending, row.name)
-    return found
-
-
 def _by_part(name: str, file: Path, shown: str) -> View:
-    component = registry().get("tokenizer", name, where=str(file)).component
-    settings: Any = component.config()
-    settings.part = name
-    settings.path = str(file)
-    part: Any = build(component, settings)
     with TemporaryDirectory(prefix="lmgraft-tokens-") as folder:
-        part.train(iter(()))
-        tokenizers.save(part, component, Path(folder))
+        written_by(name, file, Path(folder))
         return open_folder(Path(folder), shown)

@@ -81,6 +81,11 @@ class PretrainedConfig(ComponentConfig):
     """Takes a byte-level tokenizer too whose split pattern is not GPT-2's, LLaMA-3's or Qwen-2's: a model with it
     cannot be exported to GGUF."""
 
+    @classmethod
+    def opening(cls, path: str) -> PretrainedConfig:
+        """A model that is there is read whatever its pattern: only one that is trained is to leave as GGUF."""
+        return cls(path=path, any_pattern=True)
+
     def check(self) -> Iterator[Problem | str]:
         if not self.path:
             yield "path is null; name a .model of SentencePiece, a tokenizer.json, or a folder with one"
