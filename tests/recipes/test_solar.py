@@ -22,7 +22,7 @@ STAGES = [
 MODELS = ["pretrain", "upscale", "continued", "sft", "dpo"]
 
 SMALL = [
-    "size.vocab_size=400", "size.layers=6", "size.drop=2", "size.upscaled_layers=8", "size.hidden=32", "size.heads=2",
+    "size.vocab_size=400", "size.layers=6", "size.drop=2", "size.hidden=32", "size.heads=2",
     "size.kv_heads=1", "size.mlp=64", "size.context=128", "size.corpus_bytes=300_000", "size.validation_bytes=20_000",
     "size.chats.count=300", "size.chats.examples=100", "size.chats.validation_bytes=1000", "size.preferences.count=120",
     "size.preferences.validation_bytes=1000", "corpus.workers=1", "chats.workers=1", "preferences.workers=1",
