@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lmgraft.stages._job import Job
     from lmgraft.stages.train_settings import TrainStage
 
-__all__ = ["first_other", "of_recipe", "of_settings", "problems", "tell"]
+__all__ = ["of_recipe", "of_settings", "problems", "tell"]
 
 TABLES = frozenset({Role.EMBEDDING, Role.HEAD})
 
@@ -82,6 +82,7 @@ def _no_such_roles(stage: str, wanted: frozenset[Role], there: frozenset[Role]) 
 
 def _other_rows(stage: str, job: Job, origin: str, folder: Path) -> Iterator[Problem]:
     from lmgraft.artifacts import tokenizer
+    from lmgraft.tokenview.comparing import first_other
 
     old, new = tokenizer.load(folder), tokenizer.load(job.tokenizer)
     fact = f"stage {stage}: frozen_vocabulary={origin} does not fit"
@@ -96,20 +97,6 @@ def _other_rows(stage: str, job: Job, origin: str, folder: Path) -> Iterator[Pro
         cause = f"{origin} has all {new.vocab_size:,} tokens of the data, so every row of {named} is frozen"
         remedy = f"name the vocabulary before it was extended, or {stage}.frozen_vocabulary=null"
         yield Problem(f"{stage}.trainable=[{named}] leaves nothing to train", cause, remedy)
-
-
-def first_other(old: Path, new: Path) -> tuple[int, str, str] | None:
-    """The first id that stands for other text in the two, and for which in each; None: there is none.
-
-    Pieces are compared: one that is part of a character decodes to U+FFFD, as all others of that kind do.
-    """
-    from lmgraft.tokenview.view import open_folder
-
-    one, other = open_folder(old), open_folder(new)
-    for index, (ours, theirs) in enumerate(zip(one.pieces, other.pieces, strict=False)):
-        if one.spelt[index] != other.spelt[index] or (ours != theirs and one.spelling == other.spelling):
-            return index, repr(one.shown([index])[0]), repr(other.shown([index])[0])
-    return None
 
 
 def _wanted(settings: TrainStage) -> frozenset[Role]:

@@ -105,7 +105,7 @@ def tell(context: StageContext, job: Job) -> None:
 
 def _other_vocabulary(stage: str, job: Job, folder: Path) -> Iterator[Problem]:
     from lmgraft.openers import openers, write
-    from lmgraft.stages._frozen import first_other
+    from lmgraft.tokenview.comparing import first_other
 
     remedy = (
         f"encode the data with the model's own tokenizer: tokenizer@TOKENIZER.tokenizer=pretrained "

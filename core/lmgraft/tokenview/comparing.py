@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from lmgraft.tokenview.view import Token, View
 
-__all__ = ["Comparison", "LineCount", "differing", "is_kept"]
+__all__ = ["Comparison", "LineCount", "differing", "first_other", "is_kept"]
 
 
 @dataclass(slots=True)
@@ -89,3 +90,18 @@ def _place(token: Token, data: bytes) -> tuple[int, int]:
     own = data[token.start : token.stop]
     spaces = len(own) - len(own.lstrip(b" "))
     return (token.start + spaces if spaces < len(own) else token.start), token.stop
+
+
+def first_other(old: Path, new: Path) -> tuple[int, str, str] | None:
+    """Of two folders of tokenizers the first id that stands for other text, and for which in each; None: there is none.
+
+    Pieces are compared, as far as both go: one that is part of a character decodes to U+FFFD, as all others of that
+    kind do.
+    """
+    from lmgraft.tokenview.view import open_folder
+
+    one, other = open_folder(old), open_folder(new)
+    for index, (ours, theirs) in enumerate(zip(one.pieces, other.pieces, strict=False)):
+        if one.spelt[index] != other.spelt[index] or (ours != theirs and one.spelling == other.spelling):
+            return index, repr(one.shown([index])[0]), repr(other.shown([index])[0])
+    return None
