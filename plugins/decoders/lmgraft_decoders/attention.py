@@ -1,59 +1,38 @@
-"""Who sees whom: the mask of packed documents, and the keys and values that generation keeps."""
+"""Who sees whom: documents packed into a row, sliding windows, ALiBi; and the softmax over what is seen."""
 
 from __future__ import annotations
 
 import torch
+from lmgraft.seams.architecture import DecoderSpec
 from torch.nn import functional
 
-__all__ = ["Cache", "View", "attend", "view"]
+from lmgraft_decoders import alibi, flexible
+from lmgraft_decoders.cache import Cache
+
+__all__ = ["View", "attend", "view"]
 
 #: One layer's softmax in bfloat16 at most, where plain products stand in for the fused kernel.
 PLAIN_BYTES = 64 << 20
 
 
-class Cache:
-    """Keys and values of all tokens so far, (B, heads, capacity, width) a layer.
-
-    Changed in place by each forward pass that is given it. Without gradient: it serves generation.
-    """
-
-    def __init__(self, layers: int) -> None:
-        self.length = 0
-        self.segments: torch.Tensor | None = None
-        self._store: list[torch.Tensor | None] = [None] * layers
-
-    def extend(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Adds (B, heads, T, width) keys and values; gives those of all tokens."""
-        end = self.length + keys.shape[2]
-        store = self._store[layer]
-        if store is None or store.shape[3] < end:
-            # Doubling: a token then costs one copy on average, not one of the whole past.
-            grown = keys.new_empty(2, *keys.shape[:2], max(64, 2 * end), keys.shape[3])
-            if store is not None:
-                grown[:, :, :, : self.length] = store[:, :, :, : self.length]
-            store = self._store[layer] = grown
-        store[0, :, :, self.length : end] = keys.detach()
-        store[1, :, :, self.length : end] = values.detach()
-        if self.length == 0:
-            return keys, values
-        return store[0, :, :, :end], store[1, :, :, :end]
-
-    def advance(self, tokens: int, segments: torch.Tensor | None) -> None:
-        """Counts the tokens of a finished forward pass."""
-        self.length += tokens
-        self.segments = segments
-
-
 class View:
     """What attention needs to know of a batch: a mask to add to the scores, or plain causality, or nothing at all."""
 
-    __slots__ = ("_mask", "causal", "segments")
+    __slots__ = ("_mask", "blocks", "causal", "segments")
 
-    def __init__(self, causal: bool, mask: torch.Tensor | None, segments: torch.Tensor | None) -> None:
+    def __init__(
+        self,
+        causal: bool,
+        mask: torch.Tensor | None,
+        segments: torch.Tensor | None,
+        blocks: flexible.Blocks | None = None,
+    ) -> None:
         self.causal = causal
         self._mask = mask
         self.segments = segments
         """(B, past + T) of all tokens so far, for the cache."""
+        self.blocks = blocks
+        """In place of a mask, for FlexAttention."""
 
     @property
     def mask(self) -> torch.Tensor | None:
@@ -63,23 +42,41 @@ class View:
     def written_out(self, query: torch.Tensor) -> torch.Tensor | None:
         """The mask, of plain causality too; made once for all layers."""
         if self.causal and self._mask is None:
-            self._mask = _mask(query.shape[2], 0, None, query.device, query.dtype)
+            self._mask = _mask(query.shape[2], 0, None, 0, query.device, query.dtype)
         return self._mask
 
 
-def view(tokens: torch.Tensor, segments: torch.Tensor | None, cache: Cache | None, dtype: torch.dtype) -> View:
+def view(
+    tokens: torch.Tensor,
+    segments: torch.Tensor | None,
+    cache: Cache | None,
+    spec: DecoderSpec,
+    dtype: torch.dtype,
+    flex: bool | None = None,
+) -> View:
     """How the tokens (B, T) see one another and those in the cache.
 
-    A token sees the tokens up to itself that have its segment. Padding (-1) sees padding, itself at least, so no row
-    of the softmax is empty.
+    A token sees the tokens up to itself that have its segment, the last ``spec.window`` of them. Padding (-1) sees
+    padding, itself at least, so no row of the softmax is empty. Tokens of a segment stand side by side, so distances
+    (ALiBi's and the window's) are counted in columns, whatever the positions. ``flex``: FlexAttention in place of a
+    mask; None: where it is compiled, on CUDA.
     """
-    past = cache.length if cache is not None else 0
+    past, length = cache.length if cache is not None else 0, tokens.shape[1]
     known = _segments_so_far(tokens, segments, cache)
-    if past == 0 and (known is None or _one_each(known)):
+    apart = known if known is not None and not (past == 0 and _one_each(known)) else None
+    alike = spec.positions != "alibi" and (not spec.window or past + length <= spec.window)
+    if alike and apart is None and past == 0:
         return View(True, None, known)
-    if known is None and tokens.shape[1] == 1:
-        return View(False, None, None)
-    return View(False, _mask(tokens.shape[1], past, known, tokens.device, dtype), known)
+    if alike and apart is None and length == 1:
+        return View(False, None, known)
+    if flexible.fits(tokens, past, spec.head_dim) if flex is None else flex:
+        return View(False, None, known, flexible.blocks(tokens, apart, spec))
+    mask = _mask(length, past, apart, spec.window, tokens.device, dtype)
+    if spec.positions == "alibi":
+        keys = torch.arange(past + length, device=tokens.device)
+        # Later keys are hidden anyway: at distance 0 they cannot overflow.
+        mask = mask + alibi.bias(spec.heads, (keys[past:, None] - keys).clamp_min(0), dtype)
+    return View(False, mask, known)
 
 
 def _segments_so_far(tokens: torch.Tensor, segments: torch.Tensor | None, cache: Cache | None) -> torch.Tensor | None:
@@ -92,7 +89,7 @@ def _segments_so_far(tokens: torch.Tensor, segments: torch.Tensor | None, cache:
 
 
 def _mask(
-    length: int, past: int, segments: torch.Tensor | None, device: torch.device, dtype: torch.dtype
+    length: int, past: int, segments: torch.Tensor | None, window: int, device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
     """(B or 1, 1, length, past + length): 0 where seen, minus infinity where not.
 
@@ -100,6 +97,8 @@ def _mask(
     """
     keys = torch.arange(past + length, device=device)
     seen = (keys <= keys[past:, None])[None]
+    if window:
+        seen = seen & (keys > keys[past:, None] - window)
     if segments is not None:
         seen = seen & (segments[:, past:, None] == segments[:, None, :])
     return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, float("-inf"))[:, None]
@@ -116,13 +115,28 @@ def _one_each(segments: torch.Tensor) -> bool:
 
 
 def attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, seen: View) -> torch.Tensor:
-    """Softmax attention: (B, heads, T, width) queries over (B, kv_heads, S, width) keys and values."""
+    """Softmax attention: (B, heads, T, width) queries over (B, kv_heads, S, width) keys and values, of which none is
+    copied for the queries that share it."""
+    if seen.blocks is not None:
+        return seen.blocks.attend(query, keys, values)
     if _plain_is_faster(query, keys):
         return _plain(query, keys, values, seen.written_out(query))
     grouped = query.shape[1] != keys.shape[1]
+    if grouped and query.shape[2] == 1 and not seen.causal:
+        return _one_query(query, keys, values, seen.mask)
     return functional.scaled_dot_product_attention(
         query, keys, values, attn_mask=seen.mask, is_causal=seen.causal, enable_gqa=grouped
     )
+
+
+def _one_query(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """A new token's queries that share a key head stand below one another: each key is read once for all of them."""
+    rows = query.view(query.shape[0], keys.shape[1], -1, query.shape[3])
+    if mask is not None and mask.shape[1] > 1:
+        mask = mask.view(mask.shape[0], *rows.shape[1:3], mask.shape[3])
+    return functional.scaled_dot_product_attention(rows, keys, values, attn_mask=mask).view(query.shape)
 
 
 def _plain_is_faster(query: torch.Tensor, keys: torch.Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""One decoder from a :class:`~lmgraft.seams.architecture.DecoderSpec`, head inside: Llama and GPT-2 are settings of it.
+"""One decoder from a :class:`~lmgraft.seams.architecture.DecoderSpec`, head inside: all families are settings of it.
 
 Its parameters have the names of :data:`lmgraft.seams.architecture.DECODER_NAMES`.
 """
@@ -6,49 +6,26 @@ Its parameters have the names of :data:`lmgraft.seams.architecture.DECODER_NAMES
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from functools import partial
 from typing import Any
 
 import torch
 from lmgraft.errors import Fault
 from lmgraft.seams.architecture import DecoderSpec, Outputs
 from lmgraft.training import asks as positionwise
-from lmgraft.training.products import product
+from lmgraft.training.rotary import inverse_frequencies
 from torch import nn
 from torch.nn import functional
 
-from lmgraft_decoders.attention import Cache, View, attend, view
+from lmgraft_decoders.attention import View, attend, view
+from lmgraft_decoders.cache import Cache
+from lmgraft_decoders.experts import Balance, Experts
+from lmgraft_decoders.layers import MLP, Embedding, Projection
 from lmgraft_decoders.norm import LayerNorm, RMSNorm
 from lmgraft_decoders.rope import rotate, tables
 
 __all__ = ["DecoderModule"]
 
 Tables = tuple[torch.Tensor, torch.Tensor]
-
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "silu": functional.silu,
-    "gelu": functional.gelu,
-    "gelu_tanh": partial(functional.gelu, approximate="tanh"),
-}
-
-
-class Projection(nn.Linear):
-    """A product with a weight, and a bias where asked; not filled: weights come from an initializer or a file."""
-
-    def reset_parameters(self) -> None:
-        return
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = product(x, self.weight)
-        # Of the product's type: under autocast a float32 bias would make all that follows float32 too.
-        return out if self.bias is None else out + self.bias.to(out.dtype)
-
-
-class Embedding(nn.Embedding):
-    """Not filled, as :class:`Projection`."""
-
-    def reset_parameters(self) -> None:
-        return
 
 
 def _norm(spec: DecoderSpec) -> nn.Module:
@@ -83,35 +60,35 @@ class Attention(nn.Module):
         return projected.unflatten(-1, (-1, self.width))
 
 
-class MLP(nn.Module):
-    """Two matrices around an activation; gated (Shazeer 2020, arXiv:2002.05202) with a third one beside the first."""
-
-    def __init__(self, spec: DecoderSpec) -> None:
-        super().__init__()
-        self.activation = ACTIVATIONS[spec.activation]
-        self.gate_proj = Projection(spec.hidden, spec.mlp, bias=spec.bias) if spec.gated else None
-        self.up_proj = Projection(spec.hidden, spec.mlp, bias=spec.bias)
-        self.down_proj = Projection(spec.mlp, spec.hidden, bias=spec.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.gate_proj is None:
-            return self.down_proj(self.activation(self.up_proj(x)))
-        return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
-
-
 class Block(nn.Module):
+    """Attention, then the MLP, each on a normed copy of the stream; or both at once on the same one
+    (``parallel_block``: Wang and Komatsuzaki 2021's GPT-J; Almazrouei et al. 2023's Falcon, arXiv:2311.16867)."""
+
     def __init__(self, spec: DecoderSpec) -> None:
         super().__init__()
+        self.parallel = spec.parallel_block
         self.input_layernorm = _norm(spec)
         self.self_attn = Attention(spec)
-        self.post_attention_layernorm = _norm(spec)
-        self.mlp = MLP(spec)
+        self.post_attention_layernorm = None if spec.parallel_block and spec.shared_norm else _norm(spec)
+        self.mlp: MLP | Experts = Experts(spec) if spec.experts else MLP(spec)
 
     def forward(
-        self, x: torch.Tensor, turns: Tables | None, seen: View, cache: Cache | None, layer: int
+        self,
+        x: torch.Tensor,
+        turns: Tables | None,
+        seen: View,
+        cache: Cache | None,
+        layer: int,
+        balance: Balance | None,
     ) -> torch.Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), turns, seen, cache, layer)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        normed = self.input_layernorm(x)
+        mixed = self.self_attn(normed, turns, seen, cache, layer)
+        if not self.parallel:
+            x = x + mixed
+        if self.post_attention_layernorm is not None:
+            normed = self.post_attention_layernorm(x)
+        through = self.mlp(normed, balance) if isinstance(self.mlp, Experts) else self.mlp(normed)
+        return x + (through + mixed if self.parallel else through)
 
 
 class Decoder(nn.Module):
@@ -120,11 +97,18 @@ class Decoder(nn.Module):
         self.spec = spec
         self.embed_tokens = Embedding(vocab_size, spec.hidden)
         self.embed_positions = Embedding(spec.context, spec.hidden) if spec.positions == "learned" else None
+        self.embed_norm = _norm(spec) if spec.embedding_norm else None
         self.layers = nn.ModuleList(Block(spec) for _ in range(spec.layers))
         self.norm = _norm(spec)
 
     def forward(
-        self, tokens: torch.Tensor, positions: torch.Tensor, seen: View, cache: Cache | None, kind: torch.dtype
+        self,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        seen: View,
+        cache: Cache | None,
+        kind: torch.dtype,
+        balance: Balance | None,
     ) -> torch.Tensor:
         x = self.embed_tokens(tokens)
         turns = None
@@ -132,9 +116,12 @@ class Decoder(nn.Module):
             # Padding on the left may count from below 0; nobody sees it, and a table has no such rows.
             x = x + self.embed_positions(positions.clamp_min(0))
         elif self.spec.positions == "rope":
-            turns = tables(positions, self.spec.head_dim, self.spec.rope_theta, kind)
+            turns = tables(positions, inverse_frequencies(self.spec, positions.device), kind)
+        if self.embed_norm is not None:
+            with torch.autocast(x.device.type, enabled=False):  # what is added up over the layers stays float32
+                x = self.embed_norm(x)
         for index, layer in enumerate(self.layers):
-            x = layer(x, turns, seen, cache, index)
+            x = layer(x, turns, seen, cache, index, balance)
         return self.norm(x)
 
 
@@ -165,10 +152,13 @@ class DecoderModule(nn.Module):
             raise Fault(f"the decoder cannot answer {', '.join(sorted(unknown))}")
         generating = "next_logits" in asks
         if generating and cache is None:
-            cache = Cache(self.spec.layers)
+            cache = Cache(self.spec.layers, self.spec.window)
+        if cache is not None:
+            cache.make_room(tokens.shape[1])
         kind = self._kind(tokens)
-        seen = view(tokens, segments, cache, kind)
-        hidden = self.model(tokens, _positions(tokens, positions, cache), seen, cache, kind)
+        seen = view(tokens, segments, cache, self.spec, kind)
+        balance = Balance(segments) if self.training and self.spec.expert_balance and self.spec.experts else None
+        hidden = self.model(tokens, _positions(tokens, positions, cache), seen, cache, kind, balance)
         if cache is not None:
             cache.advance(tokens.shape[1], seen.segments)
         head = self.lm_head.weight
@@ -176,6 +166,8 @@ class DecoderModule(nn.Module):
         if generating:
             out.next_logits = functional.linear(hidden[:, -1], head).float()
             out.cache = cache
+        if balance is not None:
+            out.model_losses = {"expert_balance": self.spec.expert_balance * balance.loss()}
         return out
 
     def _kind(self, tokens: torch.Tensor) -> torch.dtype:
@@ -195,8 +187,7 @@ class DecoderModule(nn.Module):
 
 
 def _positions(tokens: torch.Tensor, positions: torch.Tensor | None, cache: Cache | None) -> torch.Tensor:
-    """Those given, or those after the cache, one row for all."""
+    """Those given, or those after the cache: one row for all, unless rows have read different numbers of tokens."""
     if positions is not None:
         return positions
-    start = cache.length if cache is not None else 0
-    return torch.arange(start, start + tokens.shape[1], device=tokens.device)
+    return torch.arange(tokens.shape[1], device=tokens.device) + (cache.read if cache is not None else 0)

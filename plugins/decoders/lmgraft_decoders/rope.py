@@ -10,13 +10,12 @@ from torch.autograd.function import once_differentiable
 __all__ = ["rotate", "tables"]
 
 
-def tables(positions: torch.Tensor, width: int, theta: float, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosine and sine (..., T, 1, width / 2) of ``positions`` (..., T); angles are float32 whatever ``dtype`` is.
+def tables(positions: torch.Tensor, frequencies: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine and sine (..., T, 1, width / 2) of ``positions`` (..., T), by ``frequencies`` (width / 2), those of
+    :func:`lmgraft.training.rotary.inverse_frequencies`; angles are float32 whatever ``dtype`` is.
 
     Made anew at each forward pass: a buffer would be lost on ``meta`` and rounded by ``module.bfloat16()``.
     """
-    steps = torch.arange(0, width, 2, dtype=torch.float32, device=positions.device)
-    frequencies = 1.0 / theta ** (steps / width)
     angles = positions.float()[..., None, None] * frequencies
     return angles.cos().to(dtype), angles.sin().to(dtype)
 

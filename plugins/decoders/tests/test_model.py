@@ -202,5 +202,5 @@ def test_the_gradients_of_the_hand_written_functions() -> None:
     weight = torch.randn(4, generator=generator, dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(lambda a, b: _RMSNorm.apply(a, b, 1e-3, torch.float64), (x, weight))
     heads = torch.randn(2, 3, 2, 4, generator=generator, dtype=torch.float64).requires_grad_()
-    cos, sin = tables(torch.tensor([[0, 1, 5], [2, 3, 4]]), 4, 100.0, torch.float64)
+    cos, sin = tables(torch.tensor([[0, 1, 5], [2, 3, 4]]), torch.tensor([1.0, 0.1]), torch.float64)
     assert torch.autograd.gradcheck(lambda a: rotate(a, cos, sin), (heads,))
