@@ -41,14 +41,14 @@ def of_recipe(recipe: Recipe, stage: str) -> Iterator[Problem]:
             f"{stage}.model=STAGE, or {stage}.frozen_vocabulary=null",
         )
     spec, wanted = _shapes.spec_of(node), _wanted(settings)
-    if spec is not None and wanted:
+    if spec is not None and wanted and not any(part.slot == "adapter" for part in node.parts):
         yield from _no_such_roles(stage, wanted, _roles_of(spec))
 
 
 def problems(context: StageContext, job: Job) -> Iterator[Problem]:
     """What the built model and the vocabularies themselves say."""
     wanted = _wanted(job.settings)
-    if wanted:
+    if wanted and "adapter" not in job.parts:
         architecture = job.part("architecture")
         named = architecture.build(job.vocab_size, "meta").named_parameters()
         there = frozenset(architecture.role(name).role for name, _ in named)
@@ -59,7 +59,7 @@ def problems(context: StageContext, job: Job) -> Iterator[Problem]:
 
 def tell(context: StageContext, job: Job) -> None:
     """What stays as it is, to the person who waits."""
-    if job.settings.trainable:
+    if job.settings.trainable and "adapter" not in job.parts:
         start = "" if job.model else ", which keep what the initializer drew"
         context.note(f"training {', '.join(job.settings.trainable)} alone; the other weights are frozen{start}")
     if job.frozen_rows:

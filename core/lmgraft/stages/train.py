@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lmgraft.artifacts import Artifact, checkpoint
 from lmgraft.devices import resolve_precision
 from lmgraft.errors import Problem, UserError
+from lmgraft.stages import _adapter as adapter
 from lmgraft.stages import _feed as feed
 from lmgraft.stages import _frozen as frozen
 from lmgraft.stages import _packed as packed
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "Train", "work"]
 
-SLOTS = ("architecture", "objective", "optimizer", "schedule", "initializer")
+SLOTS = ("architecture", "adapter", "objective", "optimizer", "schedule", "initializer")
 
 
 class Train:
@@ -70,6 +71,7 @@ class Train:
             token_ids.check(context, packed.sources(job), job.vocab_size)
             packed.tell(context, job)
         frozen.tell(context, job)
+        adapter.tell(context, job)
         start.tell(context, job)
         parallelism = context.part("parallelism")
         with (
@@ -152,6 +154,7 @@ class Train:
         if job.model is not None:
             problems += _other_vocabulary(context.name, job.vocab_size, fingerprint, job.model)
         problems += start.problems(context, job)
+        problems += adapter.problems(context, job)
         problems += frozen.problems(context, job)
         problems += rows.encoded_otherwise(context, context.inputs["data"][0])
         for artifact in context.inputs.get("reference") or ():
@@ -164,7 +167,6 @@ class Train:
 
 def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
     """What a rank does: builds its parts, trains from the newest checkpoint, exports to ``job.out``."""
-    from lmgraft.seams.architecture import Role
     from lmgraft.seams.parallelism import EnginePlan
     from lmgraft.training.events import FileEvents, NoEvents
     from lmgraft.training.loop import LoopPlan, train
@@ -172,7 +174,7 @@ def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
     settings = job.settings
     optimizer, schedule = job.part("optimizer"), job.part("schedule")
     plan = EnginePlan(
-        architecture=job.part("architecture"),
+        architecture=adapter.adapted(job),
         vocab_size=job.vocab_size,
         device=job.device,
         precision=job.precision,
@@ -183,7 +185,7 @@ def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
         optimizer=optimizer,
         clip=settings.clip,
         compile=settings.compile,
-        trainable=frozenset(Role(name) for name in settings.trainable),
+        trainable=adapter.trainable(job),
         frozen_rows=job.frozen_rows,
     )
     engine = make_engine(plan)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lmgraft.component import MISSING, StageConfig, execution, from_stage, slot
 from lmgraft.errors import Problem
-from lmgraft.stages import _blends, _frozen, _row_data, _shapes, _start
+from lmgraft.stages import _adapter, _blends, _frozen, _row_data, _shapes, _start
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
@@ -144,6 +144,7 @@ class TrainStage(StageConfig):
         yield from _row_data.problems(recipe, stage)
         yield from _row_data.unpackable(recipe, stage)
         yield from _row_data.needs_reference(recipe, stage)
+        yield from _adapter.of_recipe(recipe, stage)
         yield from _frozen.of_recipe(recipe, stage)
         yield from _shapes.mismatches(recipe, stage)
         yield from _shapes.too_long(recipe, stage)

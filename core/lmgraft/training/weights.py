@@ -11,12 +11,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 
 from lmgraft.artifacts import checkpoint
 from lmgraft.errors import Fault, Problem, UserError
+from lmgraft.seams.adapter import Adapted
 from lmgraft.seams.architecture import Architecture, Role, TensorRole
 from lmgraft.seams.initializer import Initializer, ModelShape
 
@@ -117,24 +119,38 @@ def initialise(module: nn.Module, architecture: Architecture, initializer: Initi
             parameter.copy_(tensor)
 
 
-def load_into(module: nn.Module, architecture: Architecture, folder: Path) -> None:
+def load_into(module: nn.Module, architecture: Architecture, folder: Path, seed: int = 0) -> None:
     """Copies a model folder's tensors into the module's, whatever the dtype on disk; names and layouts of Hugging Face
     are translated by the architecture where it has its own.
+
+    Parameters of ``Role.ADAPTER`` are in no folder: an adapted architecture fills them
+    (:meth:`lmgraft.seams.adapter.Adapted.fill_new`), each from (``seed``, name).
 
     :raises UserError: names or shapes differ; every difference is a problem of its own.
     """
     stored = checkpoint.tensors(folder)
     named = canonical(module)
+    new = [name for name, _ in module.named_parameters() if architecture.role(name).role is Role.ADAPTER]
+    found = {name: tensor for name, tensor in named.items() if name not in new}
     # Headers stand for the tensors: what does not fit is told before a byte of them is read.
     outlines = {name: torch.empty(header.shape, device="meta") for name, header in stored.headers.items()}
     shapes = {name: tuple(outline.shape) for name, outline in _from_hub(architecture, outlines).items()}
-    problems = list(_differences(named, shapes, set(module.state_dict()), folder))
+    problems = list(_differences(found, shapes, set(module.state_dict()).difference(new), folder))
     if problems:
         raise UserError(problems)
     translated = _from_hub(architecture, stored)
     with torch.no_grad():
-        for name, tensor in named.items():
+        for name, tensor in found.items():
             tensor.copy_(translated[name])
+        for name in new:
+            _fill_new(architecture, name, named[name], seed)
+
+
+def _fill_new(architecture: Architecture, name: str, parameter: torch.Tensor, seed: int) -> None:
+    adapted = cast("Adapted", architecture)  # no other has parameters of this role
+    tensor = torch.empty(parameter.shape, dtype=torch.float32)
+    adapted.fill_new(name, tensor, torch.Generator().manual_seed(tensor_seed(seed, name)))
+    parameter.copy_(tensor)
 
 
 def export(folder: Path, tensors: Mapping[str, torch.Tensor], architecture: Architecture, vocab_size: int) -> None:

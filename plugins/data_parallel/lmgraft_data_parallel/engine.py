@@ -213,7 +213,7 @@ def _totals(objective: Objective, batches: Sequence[Batch], replicas: Replicas) 
 def _started(plan: EnginePlan) -> nn.Module:
     module = weights.materialise(plan.architecture, plan.vocab_size, plan.device)
     if plan.weights is not None:
-        weights.load_into(module, plan.architecture, plan.weights)
+        weights.load_into(module, plan.architecture, plan.weights, plan.seed)
     else:
         assert plan.initializer is not None, "weights start from a model folder or from an initializer"
         weights.initialise(module, plan.architecture, plan.initializer, plan.seed)

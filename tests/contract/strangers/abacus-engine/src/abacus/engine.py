@@ -31,7 +31,7 @@ class AbacusEngine:
         self._device = torch.device(plan.device)
         self._module = weights.materialise(plan.architecture, plan.vocab_size, plan.device)
         if plan.weights is not None:
-            weights.load_into(self._module, plan.architecture, plan.weights)
+            weights.load_into(self._module, plan.architecture, plan.weights, plan.seed)
         elif plan.initializer is not None:
             weights.initialise(self._module, plan.architecture, plan.initializer, plan.seed)
         else:
