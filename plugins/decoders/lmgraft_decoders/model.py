@@ -190,4 +190,7 @@ def _positions(tokens: torch.Tensor, positions: torch.Tensor | None, cache: Cach
     """Those given, or those after the cache: one row for all, unless rows have read different numbers of tokens."""
     if positions is not None:
         return positions
-    return torch.arange(tokens.shape[1], device=tokens.device) + (cache.read if cache is not None else 0)
+    read = cache.read if cache is not None else 0
+    if isinstance(read, int):
+        return torch.arange(read, read + tokens.shape[1], device=tokens.device)
+    return read + torch.arange(tokens.shape[1], device=tokens.device)

@@ -83,7 +83,7 @@ def llama_like(kind: str, spec: DecoderSpec, **more: Any) -> Any:
         max_position_embeddings=spec.context,
         rms_norm_eps=spec.norm_eps,
         attn_implementation="eager",
-        **more,
+        **{"rope_parameters": {"rope_type": "default", "rope_theta": spec.rope_theta}, **more},
     )
     return getattr(transformers, f"{kind}ForCausalLM")(config).eval()
 
@@ -260,7 +260,6 @@ def test_the_balance_loss_is_that_of_transformers() -> None:
         routed.clear()
         with torch.no_grad():
             theirs(ids, attention_mask=mask)
-        # transformers' router gives its logits after the softmax in some versions: undo nothing, take the definition.
         expected = load_balancing_loss_func(tuple(routed), 4, 2, mask)
         assert not module.eval()(ids, **extra).model_losses
         losses = module.train()(ids, **extra).model_losses
@@ -416,6 +415,7 @@ def test_slopes_are_those_of_bloom() -> None:
         assert torch.allclose(torch.tensor(alibi.slopes(heads)), theirs, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("name", ["falcon 7b", "bloom, 6 heads", "alibi, grouped", "mistral", "alibi in a window"])
 @pytest.mark.parametrize("packed", [False, True])
 def test_flex_attention_equals_the_mask(name: str, packed: bool) -> None:
