@@ -14,9 +14,9 @@ import torch
 import transformers
 from lmgraft import compose, recipe
 from lmgraft.artifacts import checkpoint, streaming
+from lmgraft.artifacts.layers import Stack, restacked, restacked_config, unstackable
 from lmgraft.errors import UserError
-from lmgraft_dus.depth import unstackable, upscaled_config
-from lmgraft_dus.dus import DUS, plan
+from lmgraft_dus.dus import DUS, order
 from lmgraft_dus.plugin import DUSConfig, quarter, wrong
 
 
@@ -88,7 +88,7 @@ def test_gpt2s_names(tmp_path: Path) -> None:
 
 def test_experts_are_numbered_within_a_layer_and_stay_there() -> None:
     shapes = {f"model.layers.{i}.mlp.experts.{j}.w1.weight": (i, j) for i in range(6) for j in range(6)}
-    merged = plan({**shapes, "model.norm.weight": ()}, 6, 2)
+    merged = restacked({**shapes, "model.norm.weight": ()}, Stack("model.layers", 6), order(6, 2))
     assert len(merged) == 8 * 6 + 1
     assert merged["model.layers.4.mlp.experts.5.w1.weight"] == (2, 5)
 
@@ -114,7 +114,7 @@ def test_the_config_tells_the_truth_of_every_layer() -> None:
         "num_hidden_layers": 5, "layer_types": list("abcde"), "hybrid_override_pattern": "MEM*E",
         "mlp_only_layers": [0, 3], "eos_token_id": [1, 2, 3, 4, 5], "vocab_size": 5,
     }  # fmt: skip
-    assert upscaled_config(config, 5, 2) == {
+    assert restacked_config(config, 5, order(5, 2)) == {
         "num_hidden_layers": 6, "layer_types": list("abccde"), "hybrid_override_pattern": "MEMM*E",
         "mlp_only_layers": [0, 4], "eos_token_id": [1, 2, 3, 4, 5], "vocab_size": 5,
     }  # fmt: skip
@@ -134,7 +134,7 @@ def test_the_config_tells_the_truth_of_every_layer() -> None:
     ],
 )  # fmt: skip
 def test_kinds_that_follow_from_a_layers_number(config: dict[str, Any], layers: int, drop: int, found: Any) -> None:
-    assert unstackable(config, layers, drop) == found
+    assert unstackable(config, layers, order(layers, drop)) == found
 
 
 def test_layers_that_would_change_their_kind_are_refused(tmp_path: Path) -> None:
@@ -172,12 +172,12 @@ def test_parameters_of_solar_from_mistral(tmp_path: Path) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in small.items()}
     folder = header_only(tmp_path / "mistral", shapes, config.to_dict())
     assert checkpoint.parameters(folder) == 7_241_732_096
-    merged = plan(streaming.pieces(folder), 32, 8)
+    merged = restacked(streaming.pieces(folder), Stack("model.layers", 32), order(32, 8))
     assert streaming.parameters(merged) == 10_731_524_096
     assert sum(tensor.numel() for tensor in grown.parameters()) == 10_731_524_096
     expected = {name: tuple(tensor.shape) for name, tensor in grown.state_dict().items()}
     assert {name: piece.header.shape for name, piece in merged.items()} == expected
-    after = transformers.MistralConfig(**upscaled_config(config.to_dict(), 32, 8))
+    after = transformers.MistralConfig(**restacked_config(config.to_dict(), 32, order(32, 8)))
     assert after.num_hidden_layers == 48
 
 
