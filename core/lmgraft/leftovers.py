@@ -2,7 +2,8 @@
 
 ``architecture@pretrain.architecture=mamba`` is how one part is swapped for another. The recipe still sets ``layers``
 and ``kv_heads`` there, for the part it was written with; Hydra would refuse the whole for a key that nobody typed. A
-key that the new part has too is kept, and one that was typed on the command line is never left out.
+key that the new part has too is kept, and one that was typed on the command line is never left out. So too with a stage
+(``stage@pretrain=pretrained``), with the parts that the recipe chooses for it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Loader(ConfigLoaderImpl):
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         one_for_each_key(defaults)
-        return super()._compose_config_from_defaults_list(defaults, repo)
+        return super()._compose_config_from_defaults_list([one for one in defaults if not _is_left_out(one)], repo)
 
     def load_configuration(
         self,
@@ -78,6 +79,12 @@ def without(content: Any, package: str | None) -> Any:
     for key in _left_out.get():
         content = _less(content, key.split("."))
     return content
+
+
+def _is_left_out(default: ResultDefault) -> bool:
+    """A part that the recipe chooses for a slot of a stage that the command line replaces by a kind without it."""
+    place = default.package or ""
+    return any(place == key or place.startswith(f"{key}.") for key in _left_out.get())
 
 
 def _less(content: Any, path: Sequence[str]) -> Any:

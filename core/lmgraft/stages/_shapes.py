@@ -65,7 +65,7 @@ def too_long(recipe: Recipe, stage: str) -> Iterator[Problem]:
 def _origin(recipe: Recipe, name: str) -> tuple[StageNode | None, bool]:
     """The train stage that made the tensors' shapes, and whether a merge stands in between."""
     node, merged = recipe.stage(name), False
-    while not any(part.seam == "architecture" for part in node.parts):
+    while not _tells(node):
         # A merge, or a stage whose architecture is that of the model it trains on.
         models = node.inputs.get("models", ()) or node.inputs.get("model", ())
         if not models:
@@ -77,7 +77,7 @@ def _origin(recipe: Recipe, name: str) -> tuple[StageNode | None, bool]:
 def _own_or_models(recipe: Recipe, stage: str) -> DecoderSpec | None:
     """The architecture of a stage; without one that of the model it starts from, the depth of merges left aside."""
     node = recipe.stage(stage)
-    if any(part.seam == "architecture" for part in node.parts):
+    if _tells(node):
         return spec_of(node)
     names = node.inputs.get("model", ())
     origin = _origin(recipe, names[0])[0] if names else None
@@ -85,12 +85,18 @@ def _own_or_models(recipe: Recipe, stage: str) -> DecoderSpec | None:
 
 
 def spec_of(node: StageNode) -> DecoderSpec | None:
-    """What the stage's architecture tells of itself, before it is built; None where it tells nothing."""
+    """What the stage's architecture tells of itself, before it is built, or what the stage itself tells of the model
+    that it makes; None where nothing is told."""
     for part in node.parts:
         if part.seam == "architecture":
             tell = getattr(part.config, "spec", None)
             return tell() if callable(tell) and not list(part.config.check()) else None
-    return None
+    tell = getattr(node.config, "spec", None)
+    return tell() if callable(tell) and not list(node.config.check()) else None
+
+
+def _tells(node: StageNode) -> bool:
+    return any(part.seam == "architecture" for part in node.parts) or hasattr(node.config, "spec")
 
 
 def _written(value: object) -> str:

@@ -12,7 +12,7 @@ from lmgraft.errors import Problem, UserError
 from lmgraft.hookspecs import hookimpl
 from lmgraft.seams.architecture import DecoderSpec
 
-__all__ = ["PretrainedConfig", "PretrainedStage"]
+__all__ = ["PretrainedConfig", "PretrainedStage", "folder_of"]
 
 
 def _folder(path: str | None) -> Path:
@@ -32,10 +32,27 @@ def _unreadable(path: str | None) -> Iterator[Problem | str]:
         yield from error.problems
 
 
-def _model(path: str | None) -> Path:
+def folder_of(path: str | None) -> Path:
+    """The model folder that ``path`` names, of a run directory the last one."""
     from lmgraft.loading import model_folder
 
     return model_folder(_folder(path))
+
+
+def _settings(path: str | None) -> Any:
+    """Those of the model's own architecture; None where they cannot be read, which ``check`` tells."""
+    from lmgraft.loading import settings_for
+
+    try:
+        return settings_for(folder_of(path))[1] if path else None
+    except UserError:
+        return None
+
+
+def _spec(path: str | None) -> DecoderSpec | None:
+    tell = getattr(_settings(path), "spec", None)
+    spec: DecoderSpec | None = tell() if callable(tell) else None
+    return spec
 
 
 @dataclass
@@ -51,27 +68,16 @@ class PretrainedConfig(ComponentConfig):
 
     def provides(self) -> frozenset[str]:
         """``weights``, and what the model's own architecture offers."""
-        settings = self._settings()
+        settings = _settings(self.path)
         return frozenset({"weights"}) | (settings.provides() if settings is not None else frozenset())
 
     def spec(self) -> DecoderSpec | None:
         """The decoder spec of the model's own architecture; None where that is no standard decoder."""
-        tell = getattr(self._settings(), "spec", None)
-        spec: DecoderSpec | None = tell() if callable(tell) else None
-        return spec
+        return _spec(self.path)
 
     def weights(self) -> Path | None:
         """The model folder."""
-        return _model(self.path)
-
-    def _settings(self) -> Any:
-        """Those of the model's own architecture; None where they cannot be read, which ``check`` tells."""
-        from lmgraft.loading import settings_for
-
-        try:
-            return settings_for(_model(self.path))[1] if self.path else None
-        except UserError:
-            return None
+        return folder_of(self.path)
 
 
 @dataclass
@@ -88,6 +94,15 @@ class PretrainedStage(StageConfig):
 
     def check(self) -> Iterator[Problem | str]:
         yield from _unreadable(self.path)
+
+    def provides(self) -> frozenset[str]:
+        """What the model's own architecture offers."""
+        settings = _settings(self.path)
+        return frozenset() if settings is None else settings.provides()
+
+    def spec(self) -> DecoderSpec | None:
+        """The decoder spec of the model; None where it is no standard decoder."""
+        return _spec(self.path)
 
 
 @hookimpl

@@ -15,7 +15,7 @@ from lmgraft.artifacts import Artifact, checkpoint, streaming
 from lmgraft.component import StageConfig
 from lmgraft.errors import Problem, UserError
 
-from lmgraft_pretrained.plugin import PretrainedStage, _model
+from lmgraft_pretrained.plugin import PretrainedStage, folder_of
 
 if TYPE_CHECKING:
     from lmgraft.seams.stage import StageContext
@@ -39,7 +39,7 @@ class TakeModel:
 
     def identity(self, context: StageContext) -> Mapping[str, Any]:
         """The contents of the folder's files, and neither its path nor its dates."""
-        folder = _model(self._config.path)
+        folder = folder_of(self._config.path)
         files = sorted({path for pattern in FILES for path in folder.glob(pattern) if path.is_file()})
         try:
             digests = context.file_digests(files)
@@ -53,7 +53,7 @@ class TakeModel:
         from lmgraft import chat
         from lmgraft.artifacts import tokenizer
 
-        folder = _model(self._config.path)
+        folder = folder_of(self._config.path)
         checkpoint.verify(folder)
         self._tokenizer(context, folder)
         saved = tokenizer.load(context.out)
