@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from lmgraft.generation.decoding import TextBatch
 from lmgraft.seams.architecture import Outputs
-from lmgraft.seams.parallelism import Sampling, Scored
-from lmgraft.training.sampling import Sampler
+from lmgraft.seams.parallelism import Decoding, Sampling, Scored
 
 __all__ = ["Handle"]
 
@@ -24,7 +24,9 @@ Request = tuple[Sequence[int], Sequence[int]]
 class Handle:
     """Implements :class:`lmgraft.seams.parallelism.ModelHandle` over a module whose ``forward`` is an architecture's.
 
-    ``context`` is the longest sequence it takes; ``autocast()`` is entered around every forward pass.
+    ``context`` is the longest sequence it takes; ``autocast()`` is entered around every forward pass. ``settled`` says
+    that the weights change no more: text then comes from the module that ``module.generation()`` gives, where it has
+    that, made inside ``autocast()`` when the first text is begun.
     """
 
     def __init__(
@@ -33,11 +35,14 @@ class Handle:
         context: int,
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[Any]],
+        settled: bool = False,
     ) -> None:
         self._module = module
         self._context = context
         self._device = device
         self._autocast = autocast
+        self._settled = settled
+        self._writer: nn.Module | None = None
 
     @property
     def context(self) -> int:
@@ -67,29 +72,40 @@ class Handle:
         """
         if not prompt:
             raise ValueError("the prompt needs at least one id")
-        self._module.eval()
         ids = list(prompt) if len(prompt) < self._context else list(prompt)[-max(1, self._context // 2) :]
-        sampler = Sampler(sampling)
-        cache: Any = None
-        unread = ids
-        for _ in range(sampling.max_new_tokens):
-            out = self._next(ids if cache is None else unread, len(ids), cache)
-            assert out.next_logits is not None, "a module answers what it is asked"
-            cache = out.cache
-            token = sampler.draw(out.next_logits[0])
+        texts = self.decoding()
+        texts.add(ids, sampling)
+        while len(texts):
+            [(_, token, _)] = texts.step()
             yield token
-            ids.append(token)
-            unread = [token]
-            # The token just drawn must still be read to draw another one.
-            if token in sampling.stop_ids or len(ids) > self._context:
-                return
 
-    def _next(self, tokens: Sequence[int], length: int, cache: Any) -> Outputs:
-        here = torch.tensor([list(tokens)], dtype=torch.int64, device=self._device)
-        positions = torch.arange(length - len(tokens), length, device=self._device)[None]
+    def decoding(self) -> Decoding:
+        """A new, empty batch of texts; prompts that leave no room are for the caller to cut."""
+        return TextBatch(self._next, self._context)
+
+    def renew(self) -> None:
+        """Forgets what was made of the weights: they have been loaded anew."""
+        self._writer = None
+
+    def _next(self, tokens: torch.Tensor, positions: torch.Tensor, cache: Any) -> tuple[torch.Tensor, Any]:
         with torch.inference_mode(), self._autocast():
-            out: Outputs = self._module(here, positions=positions, asks=frozenset({"next_logits"}), cache=cache)
-        return out
+            out: Outputs = self._asked()(
+                tokens.to(self._device),
+                positions=positions.to(self._device),
+                asks=frozenset({"next_logits"}),
+                cache=cache,
+            )
+        assert out.next_logits is not None, "a module answers what it is asked"
+        return out.next_logits, out.cache
+
+    def _asked(self) -> nn.Module:
+        """The module that writes: the live one where its weights may still change."""
+        if self._module.training:
+            self._module.eval()
+        if self._writer is None:
+            made = getattr(self._module, "generation", None) if self._settled else None
+            self._writer = self._module if made is None else made()
+        return self._writer
 
     def _score(self, requests: Sequence[Request]) -> Iterator[Scored]:
         self._module.eval()
