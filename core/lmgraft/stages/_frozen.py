@@ -41,7 +41,7 @@ def of_recipe(recipe: Recipe, stage: str) -> Iterator[Problem]:
             f"{stage}.model=STAGE, or {stage}.frozen_vocabulary=null",
         )
     spec, wanted = _shapes.spec_of(node), _wanted(settings)
-    if spec is not None and wanted and not any(part.slot == "adapter" for part in node.parts):
+    if spec is not None and wanted and not any(part.seam == "adapter" for part in node.parts):
         yield from _no_such_roles(stage, wanted, _roles_of(spec))
 
 
