@@ -1,0 +1,67 @@
+"""The adapter ``lora``: its name and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from lmgraft.component import Component, ComponentConfig
+from lmgraft.hookspecs import hookimpl
+
+__all__ = ["TARGETS", "Base", "LoraConfig", "lmgraft_adapter"]
+
+#: The roles of the weights that it can be put to.
+TARGETS = ("query", "key", "value", "attention_out", "mlp_in", "mlp_gate", "mlp_out")
+
+
+class Base(Enum):
+    """How the frozen weights are held."""
+
+    float32 = "float32"
+    """As they are."""
+    int8 = "int8"
+    """Projections as 8-bit integers with one scale per output row: a quarter of the memory. What is exported is what
+    was trained on: those weights as floats again, with the adapter folded in."""
+
+
+@dataclass
+class LoraConfig(ComponentConfig):
+    """Two thin matrices beside each target, whose product is added to it."""
+
+    rank: int = 8
+    """Rows of the first matrix, columns of the second."""
+    alpha: float = 16.0
+    """The product is multiplied with alpha / rank."""
+    rslora: bool = False
+    """Multiply with alpha / sqrt(rank) instead, so that the step does not shrink as the rank grows."""
+    targets: list[str] = field(default_factory=lambda: list(TARGETS))
+    """The roles of the weights it is put to: of query, key, value, attention_out, mlp_in, mlp_gate, mlp_out. One that
+    an architecture lacks (an MLP without a gate) is passed over, as long as any is there."""
+    base: Base = Base.float32
+    """How the frozen weights are held while training."""
+
+    def check(self) -> Iterator[str]:
+        if self.rank < 1:
+            yield f"rank is {self.rank}; it must be at least 1"
+        if self.alpha <= 0:
+            yield f"alpha is {self.alpha}; it must be above 0, or the adapter changes nothing"
+        if not self.targets:
+            yield "targets is empty; name at least one role, such as query"
+        for name in self.targets:
+            if name not in TARGETS:
+                yield f"targets names {name!r}; it can be put to {', '.join(TARGETS)}"
+
+
+@hookimpl
+def lmgraft_adapter() -> list[Component[Any]]:
+    return [
+        Component(
+            name="lora",
+            target="lmgraft_lora.lora:Lora",
+            config=LoraConfig,
+            summary="LoRA: thin matrices beside frozen weights, folded in on export",
+            variants=("paper", "int8"),
+        )
+    ]
