@@ -1,0 +1,1 @@
+"""Texts that a model writes: several at once, as streams of text, ended by ids or by strings."""
