@@ -13,6 +13,7 @@ from lmgraft.registry import build
 from lmgraft.seams.architecture import Architecture
 from lmgraft.testing import modules
 from lmgraft.testing._architecture_answers import ArchitectureAnswers
+from lmgraft.testing._architecture_caches import ArchitectureCaches
 from lmgraft.testing._architecture_files import ArchitectureFiles
 from lmgraft.testing._architecture_flops import ArchitectureFlops
 from lmgraft.testing._architecture_settings import ArchitectureSettings
@@ -31,7 +32,9 @@ _MASK = (
 )
 
 
-class ArchitectureSuite(ArchitectureFiles, ArchitectureFlops, ArchitectureSettings, ArchitectureAnswers):
+class ArchitectureSuite(
+    ArchitectureFiles, ArchitectureFlops, ArchitectureSettings, ArchitectureAnswers, ArchitectureCaches
+):
     """Holds an architecture to the rules of :mod:`lmgraft.seams.architecture`.
 
     Give small ``settings`` where the defaults make more than 30 million parameters. The kit fills the weights
@@ -243,6 +246,16 @@ class ArchitectureSuite(ArchitectureFiles, ArchitectureFlops, ArchitectureSettin
         # A bias may cancel out: softmax does not see a key's.
         silent = not slope.any() and part.role(name).role.value != "bias"
         self.require(not silent, fact, "its gradient is 0 everywhere", remedy)
+
+    # --- several texts at once ----------------------------------------------------------------------------------------
+
+    def test_rows_of_a_cache(self) -> None:
+        """rows whose caches are joined and taken out, whatever their lengths and order, go on as each would alone"""
+        self._rows_of_a_cache()
+
+    def test_generation_module(self) -> None:
+        """the module that generation() gives answers as the module does, whole, with its cache, and row by row"""
+        self._generation_module()
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

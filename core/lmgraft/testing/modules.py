@@ -139,14 +139,17 @@ def apart(left: Mapping[str, torch.Tensor], right: Mapping[str, torch.Tensor]) -
 
 
 def decoder_shapes(spec: DecoderSpec, vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """The canonical parameters that follow from a spec; of a mixture of experts those outside the MLPs."""
+    """The canonical parameters that follow from a spec."""
     hidden, width, narrow = spec.hidden, spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
     found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab_size, hidden)}
     if spec.positions == "learned":
         found["model.embed_positions.weight"] = (spec.context, hidden)
+    if spec.embedding_norm:
+        found |= _norm("model.embed_norm", spec)
     for layer in range(spec.layers):
         at = f"model.layers.{layer}"
-        norms = ("input_layernorm",) if spec.parallel_block else ("input_layernorm", "post_attention_layernorm")
+        one = spec.parallel_block and spec.shared_norm
+        norms = ("input_layernorm",) if one else ("input_layernorm", "post_attention_layernorm")
         for norm in norms:
             found |= _norm(f"{at}.{norm}", spec)
         projections = [("q", hidden, width), ("k", hidden, narrow), ("v", hidden, narrow), ("o", width, hidden)]
@@ -154,10 +157,12 @@ def decoder_shapes(spec: DecoderSpec, vocab_size: int) -> dict[str, tuple[int, .
             bias = spec.bias or (spec.qkv_bias and letter != "o")
             found |= _projection(f"{at}.self_attn.{letter}_proj", into, out, bias)
         if spec.experts:
-            continue
-        for name in ("gate_proj", "up_proj") if spec.gated else ("up_proj",):
-            found |= _projection(f"{at}.mlp.{name}", hidden, spec.mlp, spec.bias)
-        found |= _projection(f"{at}.mlp.down_proj", spec.mlp, hidden, spec.bias)
+            found[f"{at}.mlp.router.weight"] = (spec.experts, hidden)
+        for mlp in (f"mlp.experts.{e}" for e in range(spec.experts)) if spec.experts else ("mlp",):
+            bias = spec.bias and not spec.experts
+            for name in ("gate_proj", "up_proj") if spec.gated else ("up_proj",):
+                found |= _projection(f"{at}.{mlp}.{name}", hidden, spec.mlp, bias)
+            found |= _projection(f"{at}.{mlp}.down_proj", spec.mlp, hidden, bias)
     found |= _norm("model.norm", spec)
     return found if spec.tied else found | {"lm_head.weight": (vocab_size, hidden)}
 

@@ -448,3 +448,11 @@ def test_keys_are_not_copied_for_the_queries_that_share_them(name: str) -> None:
         attend(query, keys, keys, seen)
     assert not {event.key for event in watched.key_averages()} & {"aten::repeat_interleave", "aten::index_select"}
     assert "aten::_scaled_dot_product_flash_attention_for_cpu" in {event.key for event in watched.key_averages()}
+
+
+@pytest.mark.parametrize("name", list(SPECS))
+def test_parameters_are_those_that_the_kit_expects_of_the_spec(name: str) -> None:
+    from lmgraft.testing.modules import decoder_shapes
+
+    found = {key: tuple(one.shape) for key, one in made(SPECS[name]).named_parameters()}
+    assert found == decoder_shapes(SPECS[name], V)

@@ -57,6 +57,8 @@ class Shaky(Config):
 
 #: One layer of attention between two tables; ``wrong`` breaks one thing.
 MODEL = """
+import copy
+
 import torch
 from lmgraft.errors import Fault
 from lmgraft.seams.architecture import DecoderSpec, Role, TensorRole
@@ -128,6 +130,29 @@ class Shaky:
             return DecoderSpec(layers=1, hidden=hidden, heads=1, kv_heads=1, head_dim=hidden, mlp=1, context=64)
 
 
+class Kept:
+    def __init__(self, parts, wrong):
+        self.parts, self.wrong = parts, wrong
+
+    def select(self, rows):
+        rows = sorted(rows) if self.wrong == "keeps the order" else list(rows)
+        return Kept(tuple(part[rows] for part in self.parts), self.wrong)
+
+    def join(self, other):
+        length = max(one.parts[0].shape[1] for one in (self, other))
+        both = [[self.padded(part, length) for part in one.parts] for one in (self, other)]
+        if self.wrong == "turns rows round":
+            both.reverse()
+        return Kept(tuple(torch.cat(pair) for pair in zip(*both)), self.wrong)
+
+    def padded(self, part, length):
+        found = part.new_zeros(part.shape[0], length, *part.shape[2:])
+        if part.dim() == 2 and self.wrong != "sees padding":
+            found -= 1
+        found[:, length - part.shape[1] :] = part
+        return found
+
+
 class Model(nn.Module):
     def __init__(self, config, vocab_size):
         super().__init__()
@@ -146,11 +171,11 @@ class Model(nn.Module):
             asks &= COMPUTED | {"next_logits"}
         if wrong == "kept in the module":
             cache = getattr(self, "kept", None) if cache is not None else None
-        past = 0 if cache is None else cache[0].shape[1]
-        if positions is None:
+        past = 0 if cache is None else cache.parts[0].shape[1]
+        if positions is None or (wrong == "counts columns" and past):
             positions = torch.arange(past, past + tokens.shape[1]) + (wrong == "counts from 1")
         if segments is None:
-            segments = torch.zeros_like(tokens) if cache is None else cache[2][:, -1:].expand_as(tokens)
+            segments = torch.zeros_like(tokens) if cache is None else cache.parts[2][:, -1:].expand_as(tokens)
         x = self.embed(tokens) + self.places(positions.clamp_min(0))
         if wrong == "mixes rows":
             x = x + x.mean(0, keepdim=True)
@@ -162,7 +187,7 @@ class Model(nn.Module):
             x = x - x.mean(1, keepdim=True)
         keys, values, known = self.key(x), self.value(x), segments
         if cache is not None:
-            keys, values, known = (torch.cat(pair, 1) for pair in zip(cache, (keys, values, known)))
+            keys, values, known = (torch.cat(pair, 1) for pair in zip(cache.parts, (keys, values, known)))
         x = self.norm(x + self.out(self.attend(self.query(x), keys, values, segments, known, past)))
         if wrong == "ignores tokens":
             x = x * 0
@@ -170,9 +195,23 @@ class Model(nn.Module):
             x = x + self.spare.sum()
         out = compute(x, self.lm_head.weight, targets, asks - {"next_logits"} | self.more(targets))
         if "next_logits" in asks:
-            out.next_logits, out.cache = self.lm_head(x[:, -1]).float(), (keys, values, known)
+            out.next_logits, out.cache = self.lm_head(x[:, -1]).float(), Kept((keys, values, known), wrong)
             self.kept = out.cache
+            if wrong == "one by one":
+                del Kept.select, Kept.join
+            if wrong == "never apart":
+                del Kept.select
         return self.changed(out, x, targets)
+
+    def generation(self):
+        made = copy.deepcopy(self)
+        if self.wrong == "no module":
+            return None
+        if self.wrong == "other weights":
+            made.lm_head.weight.data.mul_(1.01)
+        if self.wrong == "joins otherwise":
+            made.wrong = "sees padding"
+        return made
 
     def more(self, targets):
         return frozenset({"logsumexp"}) if self.wrong == "gives more" else frozenset()
@@ -237,6 +276,14 @@ def test_a_sound_one_passes_everything(site: Any) -> None:
         ("nan", "test_padding_changes_nothing", ["not finite", "itself at least"]),
         ("documents are seen", "test_packing_changes_nothing", ["see one another", "segments"]),
         ("kept in the module", "test_cache_equals_no_cache", ["not into the module"]),
+        ("keeps the order", "test_rows_of_a_cache", ["put into another order", "in that order"]),
+        ("turns rows round", "test_rows_of_a_cache", ["a shorter one was joined", "text 0"]),
+        ("sees padding", "test_rows_of_a_cache", ["a shorter one was joined", "text 2, of 2 tokens", "hides the"]),
+        ("counts columns", "test_rows_of_a_cache", ["a shorter one was joined", "each row's own"]),
+        ("never apart", "test_rows_of_a_cache", ["has no select()", "or neither"]),
+        ("no module", "test_generation_module", ["gives a NoneType", "nn.Module"]),
+        ("other weights", "test_generation_module", ["other logits than the module, after 8 tokens", "the same"]),
+        ("joins otherwise", "test_generation_module", ["a row of the cache of its generation()", "a shorter one"]),
         ("loses a tensor", "test_parameter_count", ["a weight is lost", "to_hub"]),
         ("loses a tensor", "test_hub_round_trip", ["norm.bias does not come back"]),
         ("tied in words", "test_parameter_count", ["tie_word_embeddings"]),
@@ -277,6 +324,12 @@ def test_what_is_wrong_is_named(wrong: str, check: str, words: list[str], site: 
     said = f"{found.fact} | {found.cause} | {found.remedy}"
     assert found.state == "failed", f"{wrong} went unseen"
     assert [word for word in words if word not in said] == [], said
+
+
+def test_caches_of_one_text_each_are_no_fault(site: Any) -> None:
+    (found,) = results(site, "test_rows_of_a_cache", wrong="one by one")
+    assert found.state == "skipped", found
+    assert "by turns" in found.reason
 
 
 @pytest.mark.parametrize("wrong", ["mixes rows", "rolls rows"])
