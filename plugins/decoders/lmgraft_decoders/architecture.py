@@ -1,23 +1,45 @@
-"""The architecture parts ``llama`` (Touvron et al. 2023, arXiv:2302.13971; grouped-query attention of Llama 2,
-arXiv:2307.09288) and ``gpt2`` (Radford et al. 2019, and its code)."""
+"""The architecture parts: ``llama`` (Touvron et al. 2023, arXiv:2302.13971; Mistral, arXiv:2310.06825; Qwen2,
+arXiv:2407.10671), ``gpt2`` (Radford et al. 2019, and its code; Brown et al. 2020, arXiv:2005.14165), ``falcon``
+(Almazrouei et al. 2023, arXiv:2311.16867), ``bloom`` (Le Scao et al. 2022, arXiv:2211.05100) and ``mixtral`` (Jiang et
+al. 2024, arXiv:2401.04088).
+
+A family is a :class:`~lmgraft.seams.architecture.DecoderSpec`, from which one module is built, and transformers' names
+for its tensors and settings."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lmgraft.seams.architecture import DecoderSpec, Role, TensorRole
 from torch import nn
 
-from lmgraft_decoders import gpt2_names, hub, hub_gpt2
+from lmgraft_decoders import (
+    counts,
+    fused_names,
+    gpt2_names,
+    hub_bloom,
+    hub_falcon,
+    hub_gpt2,
+    hub_llama,
+    hub_mixtral,
+    llama_names,
+    mixtral_names,
+)
+from lmgraft_decoders.config_bloom import BloomConfig
+from lmgraft_decoders.config_falcon import FalconConfig
+from lmgraft_decoders.config_gpt2 import Gpt2Config
+from lmgraft_decoders.config_llama import LlamaConfig
+from lmgraft_decoders.config_mixtral import MixtralConfig
 from lmgraft_decoders.model import DecoderModule
-from lmgraft_decoders.plugin import Gpt2Config, LlamaConfig
 
-__all__ = ["Gpt2", "Llama"]
+__all__ = ["Bloom", "Falcon", "Gpt2", "Llama", "Mixtral"]
 
-LAYER = re.compile(r"model\.layers\.(\d+)\.(\w+)\.?(\w*)\.(weight|bias)")
+Tensors = Mapping[str, torch.Tensor]
+
+LAYER = re.compile(r"model\.layers\.(\d+)\.((?:\w+\.)*?)(\w+)\.(weight|bias)")
 IN_LAYER = {
     "q_proj": Role.QUERY,
     "k_proj": Role.KEY,
@@ -32,16 +54,22 @@ IN_LAYER = {
 OUTSIDE = {
     "model.embed_tokens.weight": Role.EMBEDDING,
     "model.embed_positions.weight": Role.POSITION,
+    "model.embed_norm.weight": Role.NORM,
+    "model.embed_norm.bias": Role.BIAS,
     "model.norm.weight": Role.NORM,
     "model.norm.bias": Role.BIAS,
     "lm_head.weight": Role.HEAD,
 }
 
 
+class _Settings(Protocol):
+    def spec(self) -> DecoderSpec: ...
+
+
 class _Decoder:
     """What follows from the settings' :class:`~lmgraft.seams.architecture.DecoderSpec` alone."""
 
-    def __init__(self, config: LlamaConfig | Gpt2Config) -> None:
+    def __init__(self, config: _Settings) -> None:
         self._spec = config.spec()
 
     def build(self, vocab_size: int, device: str = "meta") -> nn.Module:
@@ -50,26 +78,18 @@ class _Decoder:
             return DecoderModule(self._spec, vocab_size)
 
     def role(self, name: str) -> TensorRole:
+        """A router is :attr:`~lmgraft.seams.architecture.Role.OTHER`, in its layer."""
         if name in OUTSIDE:
             return TensorRole(OUTSIDE[name])
         found = LAYER.fullmatch(name)
         if found is None:
             return TensorRole(Role.OTHER)
-        role = IN_LAYER.get(found[3] or found[2], Role.OTHER)
+        role = IN_LAYER.get(found[3], Role.OTHER)
         return TensorRole(Role.BIAS if found[4] == "bias" and role is not Role.OTHER else role, int(found[1]))
 
     def flops(self, seq_len: int, vocab_size: int = 0) -> float:
-        """6 N + 12 L H T a token (Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
-
-        N counts the weights of matrix products: all projections, and the head where ``vocab_size`` is given; not
-        the embeddings (look-ups), the biases and the norms. A product costs 2 forward and 4 backward a weight.
-        12 L H T are attention's two products over T keys, counted without the causal half, as is usual for
-        utilisation figures; softmax, rotation and activations are left out.
-        """
-        spec = self._spec
-        width, kv = spec.head_dim * spec.heads, spec.head_dim * spec.kv_heads
-        matrices = 2 * spec.hidden * (width + kv) + (3 if spec.gated else 2) * spec.hidden * spec.mlp
-        return 6.0 * (spec.layers * matrices + vocab_size * spec.hidden) + 12.0 * spec.layers * width * seq_len
+        """See :func:`lmgraft_decoders.counts.flops`."""
+        return counts.flops(self._spec, seq_len, vocab_size)
 
     def context(self) -> int:
         return self._spec.context
@@ -88,14 +108,15 @@ class Llama(_Decoder):
     def hub_config(self, vocab_size: int) -> dict[str, Any]:
         """With ``norm: none`` the file carries ``lmgraft_norm``: transformers loads such weights into a model whose
         norms are 1, which is another model."""
-        return hub.write(self.config, vocab_size)
+        return hub_llama.write(self.config, vocab_size)
 
-    def to_hub(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        """The canonical names are those of ``LlamaForCausalLM``."""
+    def to_hub(self, tensors: Tensors) -> Tensors:
+        """The canonical names are those of ``LlamaForCausalLM``, and of Mistral's and Qwen2's class."""
         return tensors
 
-    def from_hub(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        return tensors
+    def from_hub(self, tensors: Tensors) -> Tensors:
+        """Without the frequencies that old files hold."""
+        return llama_names.from_hub(tensors)
 
 
 class Gpt2(_Decoder):
@@ -109,10 +130,70 @@ class Gpt2(_Decoder):
         """With ``norm: none`` the file carries ``lmgraft_norm``, as llama's does."""
         return hub_gpt2.write(self.config, vocab_size)
 
-    def to_hub(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    def to_hub(self, tensors: Tensors) -> Tensors:
         """The tensors of ``GPT2LMHeadModel``, each made when it is asked for."""
         return gpt2_names.to_hub(tensors)
 
-    def from_hub(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    def from_hub(self, tensors: Tensors) -> Tensors:
         """The way back; names without ``transformer.`` (OpenAI's own upload) are taken too."""
         return gpt2_names.from_hub(tensors)
+
+
+class Falcon(_Decoder):
+    """Implements :class:`lmgraft.seams.architecture.Architecture`."""
+
+    def __init__(self, config: FalconConfig) -> None:
+        super().__init__(config)
+        self.config = config
+
+    def hub_config(self, vocab_size: int) -> dict[str, Any]:
+        """With ``norm: none`` the file carries ``lmgraft_norm``, as llama's does."""
+        return hub_falcon.write(self.config, vocab_size)
+
+    def to_hub(self, tensors: Tensors) -> Tensors:
+        """The tensors of ``FalconForCausalLM``, each made when it is asked for."""
+        return fused_names.to_hub(tensors, self._spec)
+
+    def from_hub(self, tensors: Tensors) -> Tensors:
+        """The way back; names without ``transformer.`` are taken too."""
+        return fused_names.from_hub(tensors, self._spec)
+
+
+class Bloom(_Decoder):
+    """Implements :class:`lmgraft.seams.architecture.Architecture`."""
+
+    def __init__(self, config: BloomConfig) -> None:
+        super().__init__(config)
+        self.config = config
+
+    def hub_config(self, vocab_size: int) -> dict[str, Any]:
+        """With ``norm: none`` the file carries ``lmgraft_norm``, as llama's does."""
+        return hub_bloom.write(self.config, vocab_size)
+
+    def to_hub(self, tensors: Tensors) -> Tensors:
+        """The tensors of ``BloomForCausalLM``, each made when it is asked for."""
+        return fused_names.to_hub(tensors, self._spec)
+
+    def from_hub(self, tensors: Tensors) -> Tensors:
+        """The way back; names without ``transformer.`` (BigScience's own upload) are taken too."""
+        return fused_names.from_hub(tensors, self._spec)
+
+
+class Mixtral(_Decoder):
+    """Implements :class:`lmgraft.seams.architecture.Architecture`."""
+
+    def __init__(self, config: MixtralConfig) -> None:
+        super().__init__(config)
+        self.config = config
+
+    def hub_config(self, vocab_size: int) -> dict[str, Any]:
+        """With ``norm: none`` the file carries ``lmgraft_norm``, as llama's does."""
+        return hub_mixtral.write(self.config, vocab_size)
+
+    def to_hub(self, tensors: Tensors) -> Tensors:
+        """The tensors of ``MixtralForCausalLM`` as its published files have them, each made when it is asked for."""
+        return mixtral_names.to_hub(tensors)
+
+    def from_hub(self, tensors: Tensors) -> Tensors:
+        """The way back, from the experts' matrices apart or in one."""
+        return mixtral_names.from_hub(tensors, self._spec.experts)

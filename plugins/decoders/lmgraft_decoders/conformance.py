@@ -1,4 +1,4 @@
-"""Holds llama and gpt2 to the architectures' contract."""
+"""Holds the decoders to the architectures' contract, each as its family's published models are made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from lmgraft.testing import ArchitectureSuite
 
-__all__ = ["TestGpt2", "TestLlama"]
+__all__ = ["TestBloom", "TestFalcon", "TestGpt2", "TestLlama", "TestMixtral"]
 
 
 class TestLlama(ArchitectureSuite):
@@ -17,3 +17,18 @@ class TestLlama(ArchitectureSuite):
 class TestGpt2(ArchitectureSuite):
     component = "gpt2"
     settings: ClassVar[dict[str, Any]] = {"layers": 2, "hidden": 64, "heads": 4, "mlp": 96}
+
+
+class TestFalcon(ArchitectureSuite):
+    component = "falcon"
+    settings: ClassVar[dict[str, Any]] = {"layers": 2, "hidden": 64, "heads": 4, "mlp": 96}
+
+
+class TestBloom(ArchitectureSuite):
+    component = "bloom"
+    settings: ClassVar[dict[str, Any]] = {"layers": 2, "hidden": 64, "heads": 4}
+
+
+class TestMixtral(ArchitectureSuite):
+    component = "mixtral"
+    settings: ClassVar[dict[str, Any]] = {"layers": 2, "hidden": 64, "heads": 4, "mlp": 48, "experts": 4}

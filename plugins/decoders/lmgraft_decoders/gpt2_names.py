@@ -8,9 +8,11 @@ for; names that are not GPT-2's go through as they are, so that whoever compares
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
+
+from lmgraft_decoders.made import Made, Maker
 
 __all__ = ["from_hub", "to_hub"]
 
@@ -38,27 +40,6 @@ BARE = re.compile(r"(h\.\d+|wte|wpe|ln_f)\.")
 #: Causal masks, which older files hold beside the weights.
 MASK = re.compile(r"transformer\.h\.\d+\.attn\.(bias|masked_bias)")
 
-Maker = Callable[[], torch.Tensor]
-
-
-class _Made(Mapping[str, torch.Tensor]):
-    """Name -> tensor, made anew each time it is asked for: nothing is kept."""
-
-    def __init__(self, makers: dict[str, Maker]) -> None:
-        self._makers = makers
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        return self._makers[name]()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._makers)
-
-    def __len__(self) -> int:
-        return len(self._makers)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._makers  # Mapping's own would make the tensor to see whether it is there
-
 
 def to_hub(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
     """Canonical tensors as those of ``GPT2LMHeadModel``. Raises KeyError where one of q, k and v lacks."""
@@ -74,7 +55,7 @@ def to_hub(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
             makers[f"transformer.h.{found[1]}.{IN_LAYER[part]}.{found[3]}"] = _one(tensors, name, part, found[3])
         else:
             makers[OUTSIDE.get(name, name)] = _one(tensors, name)
-    return _Made(makers)
+    return Made(makers)
 
 
 def from_hub(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
@@ -95,7 +76,7 @@ def from_hub(tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
             makers[f"model.layers.{found[1]}.{part}.{found[3]}"] = _one(tensors, stored, part, found[3])
         else:
             makers[outside.get(name, name)] = _one(tensors, stored)
-    return _Made(makers)
+    return Made(makers)
 
 
 def _one(tensors: Mapping[str, torch.Tensor], name: str, part: str = "", kind: str = "") -> Maker:
@@ -108,10 +89,14 @@ def _joined(tensors: Mapping[str, torch.Tensor], names: list[str]) -> Maker:
 
 
 def _third(tensors: Mapping[str, torch.Tensor], name: str, index: int) -> Maker:
-    # tensor_split gives three parts whatever the width; a wrong one is then told by its shape.
-    return lambda: _turn(torch.tensor_split(tensors[name], 3, -1)[index])
+    return lambda: _turn(_split(tensors[name])[index])
+
+
+def _split(fused: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Three parts whatever the width; a wrong one is then told by its shape."""
+    return torch.tensor_split(fused, 3, -1) if fused.dim() else (fused,) * 3
 
 
 def _turn(tensor: torch.Tensor) -> torch.Tensor:
     """The transpose of a matrix, laid out anew; a bias is itself."""
-    return tensor.transpose(0, -1).contiguous()
+    return tensor.transpose(0, -1).contiguous() if tensor.dim() else tensor

@@ -1,129 +1,122 @@
-"""Llama's settings as a transformers ``config.json`` of ``LlamaForCausalLM``, and back.
+"""What the families share in reading and writing the ``config.json`` of a transformers model.
 
 Written so that transformers 4 (``rope_theta``, ``torch_dtype``) and 5 (``rope_parameters``, ``dtype``) both load it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
+from lmgraft.component import ComponentConfig
 from lmgraft.errors import Problem, UserError
 
-if TYPE_CHECKING:
-    from lmgraft_decoders.plugin import LlamaConfig
-
-__all__ = ["NORM_KEY", "missing", "read", "told", "write"]
+__all__ = ["NORM_KEY", "Reader", "written"]
 
 #: Not a key of transformers: only lmgraft can build these models without norms.
 NORM_KEY = "lmgraft_norm"
+#: No size is larger: what is, would end in an error of torch's.
+LARGEST = 2**31 - 1
 
-NAMES = {
-    "layers": "num_hidden_layers",
-    "hidden": "hidden_size",
-    "heads": "num_attention_heads",
-    "mlp": "intermediate_size",
-}
-#: The values that transformers takes where the file is silent.
-DEFAULTS = {"context": 2048, "norm_eps": 1e-6, "rope_theta": 10_000.0}
+C = TypeVar("C", bound=ComponentConfig)
 
 
-def write(config: LlamaConfig, vocab_size: int) -> dict[str, Any]:
-    """``config.json`` for these settings. Token ids are null: they are the tokenizer's."""
-    written: dict[str, Any] = {
-        "architectures": ["LlamaForCausalLM"],
-        "attention_bias": False,
-        "attention_dropout": 0.0,
+class Reader:
+    """Reads the values of one ``config.json``. What is missing, damaged or not built becomes a problem of its own, and
+    all of them are told at once, by :meth:`finish`; until then a stand-in takes the value's place."""
+
+    def __init__(self, config: Mapping[str, Any], family: str) -> None:
+        self.config = config
+        self.family = family
+        self.problems: list[Problem] = []
+
+    def given(self, *names: str) -> tuple[str, Any]:
+        """The first of these names that has a value, and that value; the first name and None where none has."""
+        found = [(name, self.config[name]) for name in names if self.config.get(name) is not None]
+        return found[0] if found else (names[0], None)
+
+    def whole(self, *names: str, default: int | None = None, least: int = 1) -> int:
+        """A whole number; without ``default`` it must be there."""
+        name, value = self.given(*names)
+        if value is None:
+            if default is None:
+                cause = f"a {self.family} cannot be built without it"
+                self.problem(f"config.json gives no {name}", cause)
+            return least if default is None else default
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST:
+            self.problem(f"config.json sets {name} to {value!r}", f"it is a whole number from {least} on")
+            return least
+        return value
+
+    def number(self, name: str, default: float, within: Mapping[str, Any] | None = None, zero: bool = False) -> float:
+        """A number above 0 (or ``zero``), from the file or from an object ``within`` it."""
+        value = (self.config if within is None else within).get(name)
+        if value is None:
+            return default
+        real = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not real or value < 0 or (value == 0 and not zero):
+            cause = f"it is a number {'of at least' if zero else 'above'} 0"
+            self.problem(f"config.json sets {name} to {value!r}", cause)
+            return 1.0
+        return float(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.config.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.problem(f"config.json sets {name} to {value!r}", "it is true or false")
+            return default
+        return value
+
+    def one_of(self, name: str, *usual: Any) -> Any:
+        """The value, which must be one of these; None, where the file is silent, is always taken."""
+        value = self.config.get(name)
+        if value is not None and not any(value == each and isinstance(value, type(each)) for each in usual):
+            self.lacking(name, value)
+            return None
+        return value
+
+    def norm(self, usual: str) -> str:
+        """The word under :data:`NORM_KEY`."""
+        return str(self.one_of(NORM_KEY, usual, "none") or usual)
+
+    def lacking(self, name: str, value: Any) -> None:
+        """A problem: a switch that is not built."""
+        cause = f"the {self.family} architecture of lmgraft does not have that switch"
+        remedy = f"use a checkpoint of {self.family} without it"
+        self.problems.append(Problem(f"config.json sets {name} to {value}", cause, remedy))
+
+    def problem(self, fact: str, cause: str) -> None:
+        self.problems.append(Problem(fact, cause, "take config.json from where the weights came from"))
+
+    def finish(self, make: Callable[[], C]) -> C:
+        """The settings, where nothing was wrong and they can be.
+
+        :raises UserError: every problem there was.
+        """
+        if not self.problems:
+            made = make()
+            for cause in made.check():
+                self.problem(f"config.json describes no {self.family} that can be", str(cause))
+        if self.problems:
+            raise UserError(self.problems)
+        return made
+
+
+def written(model_type: str, class_name: str, vocab_size: int, norm: str = "", **values: Any) -> dict[str, Any]:
+    """``config.json`` with what is the same in all families. Token ids are null: they are the tokenizer's."""
+    common = {
+        "architectures": [class_name],
         "bos_token_id": None,
         "dtype": "float32",
         "eos_token_id": None,
-        "head_dim": config.hidden // config.heads,
-        "hidden_act": "silu",
-        "hidden_size": config.hidden,
         "initializer_range": 0.02,
-        "intermediate_size": config.mlp,
-        "max_position_embeddings": config.context,
-        "mlp_bias": False,
-        "model_type": "llama",
-        "num_attention_heads": config.heads,
-        "num_hidden_layers": config.layers,
-        "num_key_value_heads": config.kv_heads,
+        "model_type": model_type,
         "pad_token_id": None,
-        "rms_norm_eps": config.norm_eps,
-        "rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"},
-        "rope_theta": config.rope_theta,
-        "tie_word_embeddings": config.tied,
         "torch_dtype": "float32",
         "use_cache": True,
         "vocab_size": vocab_size,
     }
-    if config.norm.value != "rmsnorm":
-        written[NORM_KEY] = config.norm.value
-    return written
-
-
-def read(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Field -> value for ``LlamaConfig``; None where ``model_type`` is not ``llama``.
-
-    Raises UserError, one problem each: sizes that are missing, switches that are not built here.
-    """
-    if config.get("model_type") != "llama":
-        return None
-    problems = [*missing(config, NAMES.values(), "a Llama"), *_unsupported(config)]
-    if problems:
-        raise UserError(problems)
-    values = {field: int(config[name]) for field, name in NAMES.items()}
-    values["kv_heads"] = int(config.get("num_key_value_heads") or config["num_attention_heads"])
-    values["context"] = int(told(config.get("max_position_embeddings"), DEFAULTS["context"]))
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    theta = told(rope.get("rope_theta"), told(config.get("rope_theta"), DEFAULTS["rope_theta"]))
-    return {
-        **values,
-        "rope_theta": float(theta),
-        "norm": str(config.get(NORM_KEY) or "rmsnorm"),
-        "norm_eps": float(told(config.get("rms_norm_eps"), DEFAULTS["norm_eps"])),
-        "tied": bool(config.get("tie_word_embeddings", False)),
-    }
-
-
-def told(value: Any, default: Any) -> Any:
-    """The value, or the default where the file is silent."""
-    return default if value is None else value
-
-
-def missing(config: Mapping[str, Any], names: Iterable[str], what: str) -> Iterator[Problem]:
-    """A problem for each size that is not there, or is no whole number above 0."""
-    for name in names:
-        value = config.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            cause = f"{what} cannot be built without it" if value is None else f"it is {value!r}, not a whole number"
-            yield Problem(f"config.json gives no {name}", cause, "take config.json from where the weights came from")
-
-
-def _unsupported(config: Mapping[str, Any]) -> Iterator[Problem]:
-    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
-    width = hidden // heads if isinstance(heads, int) and isinstance(hidden, int) and heads > 0 else None
-    found = {
-        "rope_scaling": _rope_kind(config.get("rope_scaling")),
-        "rope_parameters": _rope_kind(config.get("rope_parameters")),
-        "partial_rotary_factor": _unless(told(config.get("partial_rotary_factor"), 1.0), 1.0),
-        "attention_bias": config.get("attention_bias") or None,
-        "mlp_bias": config.get("mlp_bias") or None,
-        "hidden_act": _unless(config.get("hidden_act", "silu"), "silu", "swish"),
-        "head_dim": _unless(config.get("head_dim"), width, None),
-        NORM_KEY: _unless(config.get(NORM_KEY), "rmsnorm", "none", None),
-    }
-    for name, value in found.items():
-        if value is not None:
-            cause = "the llama architecture of lmgraft does not have that switch"
-            yield Problem(f"config.json sets {name} to {value}", cause, "use a Llama checkpoint without it")
-
-
-def _rope_kind(rope: Any) -> Any:
-    """The kind of rotary positions where it is not the plain one; transformers 4 also wrote it as ``type``."""
-    kind = told(rope.get("rope_type"), rope.get("type")) if isinstance(rope, Mapping) else rope
-    return _unless(kind, None, "default")
-
-
-def _unless(value: Any, *usual: Any) -> Any:
-    return None if value in usual else value
+    return dict(sorted((common | values | ({NORM_KEY: norm} if norm == "none" else {})).items()))

@@ -2,87 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lmgraft.errors import Problem, UserError
-
-from lmgraft_decoders.hub import NORM_KEY, missing, told
+from lmgraft_decoders.config_checks import LayerNorm
+from lmgraft_decoders.hub import Reader, written
 
 if TYPE_CHECKING:
-    from lmgraft_decoders.plugin import Gpt2Config
+    from lmgraft_decoders.config_gpt2 import Gpt2Config
 
 __all__ = ["read", "write"]
 
-NAMES = {"layers": "n_layer", "hidden": "n_embd", "heads": "n_head"}
-#: The tanh approximation of GELU under transformers' two names for it.
-GELU = ("gelu_new", "gelu_pytorch_tanh")
-
 
 def write(config: Gpt2Config, vocab_size: int) -> dict[str, Any]:
-    """``config.json`` for these settings. Token ids are null: they are the tokenizer's."""
-    written: dict[str, Any] = {
+    """``config.json`` for these settings."""
+    values = {
         "activation_function": "gelu_new",
         "add_cross_attention": False,
-        "architectures": ["GPT2LMHeadModel"],
         "attn_pdrop": 0.0,
-        "bos_token_id": None,
-        "dtype": "float32",
         "embd_pdrop": 0.0,
-        "eos_token_id": None,
-        "initializer_range": 0.02,
         "layer_norm_epsilon": config.norm_eps,
-        "model_type": "gpt2",
         "n_embd": config.hidden,
         "n_head": config.heads,
         "n_inner": config.mlp,
         "n_layer": config.layers,
         "n_positions": config.context,
-        "pad_token_id": None,
         "resid_pdrop": 0.0,
         "scale_attn_by_inverse_layer_idx": False,
         "scale_attn_weights": True,
         "tie_word_embeddings": config.tied,
-        "torch_dtype": "float32",
-        "use_cache": True,
-        "vocab_size": vocab_size,
     }
-    if config.norm.value != "layernorm":
-        written[NORM_KEY] = config.norm.value
-    return written
+    return written("gpt2", "GPT2LMHeadModel", vocab_size, config.norm.value, **values)
 
 
-def read(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Field -> value for ``Gpt2Config``; None where ``model_type`` is not ``gpt2``.
+def read(make: type[Gpt2Config], config: Mapping[str, Any]) -> Gpt2Config | None:
+    """The settings; None where ``model_type`` is not ``gpt2``.
 
     Dropout is not read: it is a matter of training, and lmgraft's is its own. Raises UserError, one problem each:
-    sizes that are missing, switches that are not built here.
+    sizes that are missing or damaged, switches that are not built here.
     """
-    if config.get("model_type") != "gpt2":
+    if config.get("model_type") not in make.model_types:
         return None
-    problems = [*missing(config, NAMES.values(), "a GPT-2"), *_unsupported(config)]
-    if problems:
-        raise UserError(problems)
-    values = {field: int(config[name]) for field, name in NAMES.items()}
-    return {
-        **values,
-        "mlp": int(told(config.get("n_inner"), 4 * values["hidden"])),
-        "context": int(told(config.get("n_positions"), 1024)),
-        "norm": str(config.get(NORM_KEY) or "layernorm"),
-        "norm_eps": float(told(config.get("layer_norm_epsilon"), 1e-5)),
-        "tied": bool(config.get("tie_word_embeddings", True)),
+    reader = Reader(config, "gpt2")
+    # The tanh approximation of GELU under transformers' two names for it.
+    reader.one_of("activation_function", "gelu_new", "gelu_pytorch_tanh")
+    reader.one_of("scale_attn_weights", True)
+    reader.one_of("scale_attn_by_inverse_layer_idx", False)
+    reader.one_of("add_cross_attention", False)
+    hidden = reader.whole("n_embd", "hidden_size")
+    values: dict[str, Any] = {
+        "layers": reader.whole("n_layer", "num_hidden_layers"),
+        "hidden": hidden,
+        "heads": reader.whole("n_head", "num_attention_heads"),
+        "mlp": reader.whole("n_inner", default=4 * hidden),
+        "context": reader.whole("n_positions", "max_position_embeddings", default=1024),
+        "norm": LayerNorm(reader.norm("layernorm")),
+        "norm_eps": reader.number("layer_norm_epsilon", 1e-5),
+        "tied": reader.flag("tie_word_embeddings", True),
     }
-
-
-def _unsupported(config: Mapping[str, Any]) -> Iterator[Problem]:
-    usual: dict[str, tuple[Any, ...]] = {
-        "activation_function": (*GELU, None),
-        "scale_attn_weights": (True, None),
-        "scale_attn_by_inverse_layer_idx": (False, None),
-        "add_cross_attention": (False, None),
-        NORM_KEY: ("layernorm", "none", None),
-    }
-    for name, values in usual.items():
-        if config.get(name) not in values:
-            cause = "the gpt2 architecture of lmgraft does not have that switch"
-            yield Problem(f"config.json sets {name} to {config[name]}", cause, "use a GPT-2 checkpoint without it")
+    return reader.finish(lambda: make(**values))

@@ -9,7 +9,7 @@ import torch
 from lmgraft.errors import Fault
 from lmgraft.training.asks import COMPUTED
 from lmgraft_decoders.architecture import Llama
-from lmgraft_decoders.plugin import LlamaConfig, Norm
+from lmgraft_decoders.plugin import LlamaConfig, RmsNorm
 from torch import nn
 
 V = 61
@@ -65,8 +65,8 @@ def test_gradients_equal_those_of_transformers() -> None:
         assert (parameter.grad - expected[name]).abs().max() < 1e-5, name
 
 
-@pytest.mark.parametrize("norm", list(Norm))
-def test_packed_documents_equal_separate_ones(norm: Norm) -> None:
+@pytest.mark.parametrize("norm", list(RmsNorm))
+def test_packed_documents_equal_separate_ones(norm: RmsNorm) -> None:
     lengths = [7, 1, 12]
     documents = [tokens(1, length, seed=length) for length in lengths]
     targets = [tokens(1, length, seed=100 + length) for length in lengths]
@@ -188,9 +188,9 @@ def test_meta_allocates_nothing_and_keeps_the_tie_when_moved() -> None:
 
 
 def test_without_norms_there_are_no_norm_weights() -> None:
-    names = [name for name, _ in made(norm=Norm.none).named_parameters()]
+    names = [name for name, _ in made(norm=RmsNorm.none).named_parameters()]
     assert not [name for name in names if "norm" in name]
-    assert torch.isfinite(all_logprobs(made(norm=Norm.none), tokens(1, 8))).all()
+    assert torch.isfinite(all_logprobs(made(norm=RmsNorm.none), tokens(1, 8))).all()
 
 
 def test_the_gradients_of_the_hand_written_functions() -> None:
