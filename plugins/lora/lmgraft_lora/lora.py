@@ -38,7 +38,7 @@ class Lora:
             is held by something else, which an adapter cannot stand beside.
         """
         wanted = frozenset(Role(name) for name in self.config.targets)
-        module = architecture.build(1, "meta")
+        module = architecture.build(2, "meta")
         targets = {
             name: (part.in_features, part.out_features)
             for name, part in module.named_modules()
