@@ -59,7 +59,7 @@ def pre_of(folder: Path, content: Mapping[str, Any]) -> str:
     if pre is None:
         names = ", ".join(dict.fromkeys(KNOWN.values()))
         raise UserError(Problem(fact, f"its pre-tokenizer is none of those of {names}", remedy))
-    # Qwen's own files compose letters and marks (NFC), which llama.cpp leaves out for them; nearly all text is composed.
+    # Qwen's own files compose letters and marks (NFC), which llama.cpp leaves out; nearly all text is composed.
     if normalizer is not None and not (pre == "qwen2" and normalizer.get("type") == "NFC"):
         raise UserError(Problem(fact, f"it normalises text ({normalizer.get('type')}), and llama.cpp does not", remedy))
     return pre

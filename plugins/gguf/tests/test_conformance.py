@@ -6,6 +6,6 @@ import pytest
 
 pytest.importorskip("gguf")
 
-from lmgraft_gguf.conformance import TestGGUF  # noqa: E402
+from lmgraft_gguf.conformance import TestGGUF
 
 __all__ = ["TestGGUF"]
