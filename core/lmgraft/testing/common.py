@@ -113,11 +113,18 @@ class PartSuite(Suite):
         )
         for variant in component.variants:
             try:
-                compose_part(self.seam, self.component, {**self.settings, **self.prepare()}, self.folder, variant)
+                self._variant(variant)
             except UserError as error:
                 first = error.problems[0]
                 fact = f"the variant {inside}/{variant}.yaml does not compose"
                 self.require(False, fact, f"{first.fact}: {first.cause}", first.remedy)
+
+    def _variant(self, variant: str) -> None:
+        """As it is, or where settings without a default lack: with the suite's."""
+        try:
+            compose_part(self.seam, self.component, self.prepare(), self.folder, variant)
+        except UserError:
+            compose_part(self.seam, self.component, {**self.settings, **self.prepare()}, self.folder, variant)
 
     # --- settings ---------------------------------------------------------------------------------------------------
 
