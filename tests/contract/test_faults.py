@@ -1,5 +1,5 @@
-"""The kit against twenty planted faults: each is found, in words that tell its author what to do; and against the same
-twenty distributions without their faults, of which it must not complain."""
+"""The kit against planted faults: each is found, in words that tell its author what to do; and against the same
+distributions without their faults, of which it must not complain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from third_party import Distribution, lmgraft, pip_install
 
 @pytest.fixture(scope="session")
 def planted_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All forty installed by pip into one folder."""
+    """All of them installed by pip into one folder."""
     root = tmp_path_factory.mktemp("planted")
     pip_install([distribution.wheel(root) for distribution in ALL], target=root / "site")
     return root / "site"

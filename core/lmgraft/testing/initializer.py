@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lmgraft.seams.architecture import Role, TensorRole
 from lmgraft.seams.initializer import ModelShape
 from lmgraft.testing.common import PartSuite
+from lmgraft.testing.outcome import NotApplicable
 from lmgraft.testing.suite import disturb_random_numbers
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ _SHAPES: dict[Role, tuple[tuple[int, ...], ...]] = {
     Role.MLP_GATE: ((48, 16),),
     Role.MLP_OUT: ((16, 48),),
     Role.BIAS: ((16,), (48,)),
+    Role.ADAPTER: ((4, 16), (16, 4)),
     Role.OTHER: ((16,), (4, 16), (6, 1, 3)),
 }
 _OUTSIDE = (Role.EMBEDDING, Role.POSITION, Role.HEAD)
@@ -108,6 +111,33 @@ class InitializerSuite(PartSuite):
                 f"{self.name} fills {differing} otherwise when it comes {how}",
                 "a layout fills the tensors that it holds, in an order of its own",
                 "keep nothing from one call of fill to the next",
+            )
+
+    def test_learning_rates(self) -> None:
+        """where it has rules for learning rates, each is a number above 0 that role, shape and model decide"""
+        import math
+
+        part, other = self.build(), self.build()
+        if not hasattr(part, "lr_scale"):
+            raise NotApplicable(f"{self.name} has no rules for learning rates")
+        cases = list(_named(_cases()))
+        first = {name: part.lr_scale(role, shape, model) for name, role, shape, model, _ in cases}
+        for name, factor in first.items():
+            self.require(
+                isinstance(factor, float | int) and math.isfinite(factor) and factor > 0,
+                f"{self.name} gives {name} the learning rate {factor!r}",
+                "a parameter's learning rate is so many times the step's",
+                "return a number above 0 from lr_scale(role, size, shape) for every role, OTHER and vectors too; 1 "
+                "leaves the rate alone",
+            )
+        for name, role, shape, model, _ in reversed(cases):
+            again = other.lr_scale(replace(role, lr_scale=3.0), list(shape), model)
+            self.require(
+                again == first[name],
+                f"{self.name} gives {name} another learning rate when it is asked again",
+                f"{first[name]!r} at first, {again!r} in another order: each layout and each resumed run asks anew",
+                "let role.role, role.layer, the size and the model's shape decide, and nothing that is kept between "
+                "calls; role.lr_scale is what you are asked for",
             )
 
     def test_tensor_stays_what_it_is(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lmgraft.errors import Fault
@@ -32,6 +34,13 @@ _PARAMETERS: Mapping[str, tuple[TensorRole, tuple[int, ...]]] = {
 #: Shares of the peak, as a schedule gives them.
 _FACTORS = (0.25, 0.5, 0.75, 1.0, 1.0, 0.6, 0.2, 0.4)
 _ROUNDING = 1e-6
+#: Learning rates that an initializer's rules may ask for: of two of a kind, one of them, and of a vector.
+_SCALES: Mapping[str, float] = {
+    "model.layers.0.self_attn.q_proj.weight": 0.25,
+    "model.layers.0.mlp.up_proj.weight": 4.0,
+    "model.norm.weight": 0.25,
+    "lm_head.weight": 0.5,
+}
 
 
 class OptimizerSuite(PartSuite):
@@ -131,6 +140,27 @@ class OptimizerSuite(PartSuite):
             f"{self.name} does not step by the learning rate that it is given",
             f"at a hundredth of the peak weights move by {small:.3g}, at the peak by {large:.3g}",
             "read group['lr'] in step(); lr of the config is the peak and nothing else",
+        )
+
+    def test_rates_of_single_parameters(self) -> None:
+        """a parameter whose role has an `lr_scale` is in a group with that number in its `scale`, and steps by it"""
+        part = self.build()
+        plain, scaled = (_scales(part, roles) for roles in (_roles(), _roles(_SCALES)))
+        for name, number in _SCALES.items():
+            told = f"{scaled[name]:g}, and without it {plain[name]:g}"
+            self.require(
+                math.isclose(scaled[name], number * plain[name], rel_tol=1e-9),
+                f"{self.name} does not give {name} the learning rate that its role asks for",
+                f"lr_scale of its role is {number:g}, and the scale of its group is {told}",
+                'put parameters of different role.lr_scale into different groups, each with "scale": role.lr_scale '
+                "(times a scale of your own)",
+            )
+        others = [name for name in plain if name not in _SCALES and plain[name] != scaled[name]]
+        self.require(
+            not others,
+            f"{self.name} changes the learning rate of {others[0] if others else ''}, whose role asks for none",
+            f"the lr_scale of {', '.join(_SCALES)} alone is another than 1",
+            "let the group of each parameter depend on its own role",
         )
 
     def test_resumes(self) -> None:
@@ -295,9 +325,26 @@ def _values(named: Named) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in named.items()}
 
 
-def _built(part: Any, named: Named) -> torch.optim.Optimizer:
-    optimizer: torch.optim.Optimizer = part.build([(name, p, _PARAMETERS[name][0]) for name, p in named.items()])
+def _built(part: Any, named: Named, roles: Mapping[str, TensorRole] | None = None) -> torch.optim.Optimizer:
+    given = roles or _roles()
+    optimizer: torch.optim.Optimizer = part.build([(name, p, given[name]) for name, p in named.items()])
     return optimizer
+
+
+def _roles(scales: Mapping[str, float] = MappingProxyType({})) -> dict[str, TensorRole]:
+    return {name: replace(role, lr_scale=scales.get(name, 1.0)) for name, (role, _) in _PARAMETERS.items()}
+
+
+def _scales(part: Any, roles: Mapping[str, TensorRole]) -> dict[str, float]:
+    """Name -> what the group of that parameter multiplies the learning rate with."""
+    named = _fresh()
+    names = {id(parameter): name for name, parameter in named.items()}
+    return {
+        names[id(parameter)]: float(group.get("scale", 1.0))
+        for group in _built(part, named, roles).param_groups
+        for parameter in group["params"]
+        if id(parameter) in names
+    }
 
 
 def _steps(

@@ -1,6 +1,11 @@
-"""AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) over two groups: what decays and what does not.
+"""AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101): a group for each learning rate of what decays and of what does
+not.
 
-As in torch, the decay of a step is lr * weight_decay (the paper keeps the two apart).
+As in torch, the decay of a step is lr * weight_decay (the paper keeps the two apart). Where an initializer gives a
+weight a learning rate of its own (``TensorRole.lr_scale``), its decay stays what it is for all others: that factor is
+about how far a step goes at another width, and the share of a weight that a step takes away must not depend on width.
+So microsoft/mup's ``MuAdamW`` has it, and Wang and Aitchison 2024, arXiv:2405.13698, who find lr * weight_decay to be
+what transfers.
 """
 
 from __future__ import annotations
@@ -32,15 +37,16 @@ class AdamW:
 
     def build(self, parameters: Sequence[tuple[str, nn.Parameter, TensorRole]]) -> torch.optim.Optimizer:
         config = self.config
-        decaying = [parameter for _, parameter, role in parameters if self._decays(parameter, role)]
-        spared = [parameter for _, parameter, role in parameters if not self._decays(parameter, role)]
-        groups = [
-            {"params": decaying, "weight_decay": config.weight_decay},
-            {"params": spared, "weight_decay": 0.0},
-        ]
+        groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+        for _, parameter, role in parameters:
+            groups.setdefault((self._decays(parameter, role), role.lr_scale), []).append(parameter)
         fused = all(parameter.device.type in FUSED for _, parameter, _ in parameters)
         return torch.optim.AdamW(
-            [group for group in groups if group["params"]],
+            [
+                # What torch multiplies is lr * scale * weight_decay: the scale is taken out of it again.
+                {"params": held, "weight_decay": config.weight_decay / scale if decays else 0.0, "scale": scale}
+                for (decays, scale), held in sorted(groups.items(), key=lambda group: group[0], reverse=True)
+            ],
             lr=config.lr,
             betas=(config.beta1, config.beta2),
             eps=config.eps,

@@ -23,7 +23,8 @@ class AdamWConfig(ComponentConfig):
     eps: float = 1e-8
     """Added to the root of the squared mean."""
     weight_decay: float = 0.1
-    """Each step takes lr * weight_decay of a weight away; norms, biases and other vectors are spared."""
+    """Each step takes lr * weight_decay of a weight away, whatever an initializer's rules make of its learning rate;
+    norms, biases and other vectors are spared."""
     decay_embeddings: bool = True
     """Whether embeddings (of tokens and positions) decay too."""
 

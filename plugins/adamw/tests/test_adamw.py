@@ -74,6 +74,26 @@ def test_three_steps_follow_the_formula() -> None:
         assert torch.allclose(parameter.double(), expected[name], atol=1e-6), name
 
 
+def test_a_learning_rate_of_its_own_leaves_the_decay_alone() -> None:
+    """One step of Adam is as long as its rate: two weights of one size part by their rates, and decay alike."""
+    scales = {"slow": 0.25, "fast": 4.0, "plain": 1.0}
+    named = [(name, nn.Parameter(torch.ones(2, 2)), TensorRole(Role.QUERY, 0, scale)) for name, scale in scales.items()]
+    named.append(("spared", nn.Parameter(torch.ones(2)), TensorRole(Role.BIAS, 0, 0.25)))
+    optimizer = AdamW(AdamWConfig(lr=0.01, weight_decay=0.5)).build(named)
+    assert {group["scale"]: len(group["params"]) for group in optimizer.param_groups if group["weight_decay"]} == {
+        0.25: 1, 4.0: 1, 1.0: 1,
+    }  # fmt: skip
+    for group in optimizer.param_groups:
+        group["lr"] = 0.01 * group["scale"]
+    for _, parameter, _ in named:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    for name, parameter, role in named:
+        decay = 0.0 if name == "spared" else 0.01 * 0.5
+        expected = torch.full_like(parameter, 1 - decay - 0.01 * role.lr_scale)
+        assert torch.allclose(parameter, expected, atol=1e-6), name
+
+
 def test_peak_is_the_learning_rate() -> None:
     assert AdamW(AdamWConfig(lr=0.25)).peak() == 0.25
 

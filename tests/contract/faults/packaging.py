@@ -225,7 +225,7 @@ MISSING_CAP = Fault(
                     return self.config.lr
 
                 def build(self, parameters):
-                    chosen = [parameter for _, parameter, _ in parameters]
+                    chosen = [{"params": [one], "scale": role.lr_scale} for _, one, role in parameters]
                     return torch.optim.SGD(chosen, lr=self.config.lr, momentum=self.config.momentum, nesterov=True)
         """,
     },

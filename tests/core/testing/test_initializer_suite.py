@@ -28,11 +28,16 @@ class Part:
         else:
             std = (2 / (5 * shape.hidden)) ** 0.5
             tensor.normal_(0.0, std, generator=generator)
+
+    def lr_scale(self, role, size, shape):
+        self.calls += 1
+        return 16 / shape.hidden if len(size) > 1 else 1.0
 """
 FILLS, DRAWS = "test_fills_everything", "test_draws_from_its_generator_only"
 ORDER, STAYS = "test_order_is_irrelevant", "test_tensor_stays_what_it_is"
 DRAW, STD = "tensor.normal_(0.0, std, generator=generator)", "std = (2 / (5 * shape.hidden)) ** 0.5"
 ZERO = "tensor.zero_()"
+RATES, SCALE = "test_learning_rates", "16 / shape.hidden if len(size) > 1 else 1.0"
 
 #: right, wrong, the check that sees it, a word of what it says
 WRONG = [
@@ -46,6 +51,11 @@ WRONG = [
     (STD, "std = 1 / self.calls", ORDER, "when it comes after others"),
     (DRAW, "tensor.data = torch.zeros(tensor.shape)", STAYS, "in its own memory: False"),
     (DRAW, f"{DRAW}; tensor.requires_grad_()", STAYS, "with gradient: True"),
+    (SCALE, f"{SCALE.removesuffix('1.0')}0", RATES, r"the norm \(16,\) in block 0 of 1 the learning rate 0"),
+    (SCALE, SCALE.removesuffix(" else 1.0") + " else None", RATES, "the learning rate None"),
+    (SCALE, "float('nan')", RATES, "the learning rate nan"),
+    (SCALE, "1 / self.calls", RATES, "when it is asked again"),
+    (SCALE, "role.lr_scale / 2", RATES, "role.lr_scale is what you are asked for"),
 ]
 
 
@@ -86,4 +96,4 @@ def test_a_right_initializer_passes(site):
                 passed.append(check)
             except NotApplicable:
                 pass
-    assert {FILLS, DRAWS, ORDER, STAYS, "test_equal_builds"} <= set(passed)
+    assert {FILLS, DRAWS, ORDER, STAYS, RATES, "test_equal_builds"} <= set(passed)

@@ -46,10 +46,11 @@ class Part:
         return 0.01
 
     def build(self, parameters):
-        heads = [parameter for _, parameter, role in parameters if role.role is Role.HEAD]
-        others = [parameter for _, parameter, role in parameters if role.role is not Role.HEAD]
-        groups = [{"params": heads, "scale": 0.5}, {"params": others}]
-        return Momentum([group for group in groups if group["params"]])
+        groups = {}
+        for _, parameter, role in parameters:
+            own = 0.5 if role.role is Role.HEAD else 1.0
+            groups.setdefault((own, role.lr_scale), []).append(parameter)
+        return Momentum([{"params": held, "scale": own * asked} for (own, asked), held in groups.items()])
 """
 STEPS, RATE, RESUMES = "test_every_parameter_steps_once", "test_rate_is_read_from_the_group", "test_resumes"
 ZERO, MIX, ORDER = (
@@ -58,7 +59,8 @@ ZERO, MIX, ORDER = (
     "test_order_of_parameters_is_irrelevant",
 )
 ABSENT = "test_absent_gradients_are_passed_over"
-OTHERS = "if role.role is not Role.HEAD]"
+SINGLE = "test_rates_of_single_parameters"
+APPEND = ".append(parameter)"
 GRADIENT, DECAY = "gradient = parameter.grad\n", 'mul_(1 - group["lr"] * group["decay"])'
 COUNT, MEAN = 'state["steps"] += 1', 'state["steps"] = 0'
 SKIP = "if parameter.grad is None:\n                    continue\n                "
@@ -69,8 +71,8 @@ SUB = 'parameter.sub_(group["lr"] * mean)'
 #: right, wrong, the check that sees it, a word of what it says
 WRONG = [
     ("return 0.01", "return 0.0", "test_peak", "is 0.0"),
-    (OTHERS, "if role.role in (Role.QUERY, Role.MLP_IN)]", STEPS, "embed_tokens.weight 0 times"),
-    (OTHERS, "]", STEPS, "more than one parameter group"),
+    (APPEND, f"{APPEND} if role.role in (Role.QUERY, Role.MLP_IN) else None", STEPS, "embed_tokens.weight 0 times"),
+    (APPEND, f"{APPEND}; groups.setdefault((2.0, 1.0), []).append(parameter)", STEPS, "more than one parameter group"),
     (SUB, f"if parameter.dim() < 3: {SUB}", STEPS, "does not learn model.layers.1.conv"),
     (SUB, SUB.replace("sub_", "add_"), "test_moves_against_the_gradient", "away from its target"),
     (DECAY, "mul_(0.999)", ZERO, "at a learning rate of 0"),
@@ -78,7 +80,11 @@ WRONG = [
     (SUB, SUB.replace('group["lr"]', "0.01"), RATE, "though its group's learning rate is 0"),
     (SUB, SUB.replace('group["lr"]', '(group["lr"] > 0) * 0.01'), RATE, "at a hundredth of the peak"),
     (SUB, SUB.replace('group["lr"]', 'self.param_groups[0]["lr"]'), RATE, "its group's learning rate"),
-    ('"scale": 0.5', '"scale": -1', RATE, "scale -1"),
+    ("own = 0.5", "own = -1", RATE, "scale -1"),
+    ("own * asked", "own", SINGLE, "is 0.25, and the scale of its group is 1, and without it 1"),
+    ("own * asked", "own * min(asked, 1.0)", SINGLE, "up_proj.weight the learning rate"),
+    ("role.lr_scale), []", "parameters[0][2].lr_scale), []", SINGLE, "does not give"),
+    ("own * asked", "own * asked / max(role.lr_scale for *_, role in parameters)", SINGLE, "does not give"),
     (COUNT, COUNTED, RESUMES, "built anew"),
     (MEAN, f'{MEAN}\n                    state["plan"] = [1, 2]', RESUMES, "cannot be saved"),
     (MEAN, f'{MEAN}\n                    state["a.b"] = 1.0', RESUMES, "a.b"),
@@ -131,9 +137,9 @@ def test_a_right_optimizer_passes(site):
 
 @pytest.mark.parametrize("kind", ["SGD", "Adagrad", "RMSprop", "Adam", "Adamax", "NAdam", "RAdam", "Adafactor"])
 def test_torch_s_own_optimizers_pass(site, kind):
-    begin = MOMENTUM.index("        groups =")
-    source = MOMENTUM[:begin] + f"        return torch.optim.{kind}([{{'params': heads}}, {{'params': others}}])\n"
-    source = source.replace("parameters):", "parameters):\n        parameters = list(parameters)")
+    begin = MOMENTUM.index("        return Momentum")
+    groups = "[{'params': held, 'scale': scale} for (_, scale), held in groups.items()]"
+    source = MOMENTUM[:begin] + f"        return torch.optim.{kind}({groups})\n"
     with suite(site, source) as one:
-        for check in (STEPS, RATE, RESUMES, ZERO, ORDER, ABSENT, "test_moves_against_the_gradient"):
+        for check in (STEPS, RATE, SINGLE, RESUMES, ZERO, ORDER, ABSENT, "test_moves_against_the_gradient"):
             getattr(one, check)()

@@ -1,0 +1,158 @@
+"""The coordinate check (Yang et al. 2022, arXiv:2203.03466, section D.1): how large activations are, width by width,
+after the first steps.
+
+Under muP the mean absolute entry of every layer's output, and of the logits, stays what it is while the model grows;
+under the standard start it grows with the width, step by step. One number tells: the slope of its logarithm over the
+logarithm of the width, 0 where nothing changes.
+
+``python -m lmgraft_mup.coordinates OUT.svg`` draws both for a Llama of 2 layers, widths 64 to 1024.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lmgraft.registry import build, registry
+from lmgraft.seams.architecture import Architecture, Role
+from lmgraft.seams.initializer import Initializer
+from lmgraft.seams.optimizer import Optimizer
+from lmgraft.training import weights
+from torch import nn
+
+from lmgraft_mup import drawing
+
+__all__ = ["WIDTHS", "measure", "part", "slope", "slopes", "tables"]
+
+WIDTHS = (64, 128, 256, 512, 1024)
+STEPS = 4
+HEAD_DIM = 32
+VOCABULARY = 256
+BATCH, LENGTH = 8, 64
+LR = 4e-3
+
+#: What is measured -> the roles of the matrices whose output it is.
+SHOWN = {
+    "queries": Role.QUERY,
+    "attention's output": Role.ATTENTION_OUT,
+    "MLP's output": Role.MLP_OUT,
+}
+LOGITS = "logits"
+
+
+def part(seam: str, name: str, **settings: Any) -> Any:
+    """An installed part with these settings."""
+    component = registry().get(seam, name).component
+    return build(component, component.config(part=name, **settings))
+
+
+def measure(
+    architecture: Architecture,
+    initializer: Initializer,
+    optimizer: Optimizer,
+    tokens: torch.Tensor,
+    *,
+    vocab_size: int = VOCABULARY,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> list[dict[str, float]]:
+    """Mean absolute activations over ``tokens`` (B, T) before the first step and after each of ``steps``, all on these
+    tokens: name in :data:`SHOWN` -> the mean over its layers; ``logits`` are those after the last position."""
+    module = weights.materialise(architecture, vocab_size, "cpu")
+    weights.initialise(module, architecture, initializer, seed)
+    named = dict(module.named_parameters())
+    roles = weights.tensor_roles(architecture, initializer, {name: held.shape for name, held in named.items()})
+    stepping = optimizer.build([(name, held, roles[name]) for name, held in named.items()])
+    found = [_activations(module, architecture, tokens)]
+    for _ in range(steps):
+        targets = torch.cat((tokens[:, 1:], torch.full_like(tokens[:, :1], -1)), 1)
+        out = module(tokens, targets=targets, asks=frozenset({"logprob"}))
+        (-out.logprob.sum() / (targets >= 0).sum()).backward()
+        for group in stepping.param_groups:
+            group["lr"] = optimizer.peak() * group.get("scale", 1.0)
+        stepping.step()
+        stepping.zero_grad()
+        found.append(_activations(module, architecture, tokens))
+    return found
+
+
+def slope(widths: Sequence[int], values: Sequence[float]) -> float:
+    """Least squares of log(value) over log(width)."""
+    xs, ys = [math.log(width) for width in widths], [math.log(value) for value in values]
+    x, y = sum(xs) / len(xs), sum(ys) / len(ys)
+    return sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True)) / sum((a - x) ** 2 for a in xs)
+
+
+def tables(
+    initializer: str, widths: Sequence[int] = WIDTHS, *, heads: int | None = None, **settings: Any
+) -> list[dict[str, list[float]]]:
+    """For each step, from 0: what is measured -> its value at each width, of a Llama of 2 layers on text.
+
+    ``heads`` None: heads are 32 wide and there are more of them; otherwise so many at every width.
+    """
+    found: list[dict[str, list[float]]] = [{} for _ in range(STEPS + 1)]
+    for width in widths:
+        number = heads or width // HEAD_DIM
+        model = part("architecture", "llama", layers=2, hidden=width, heads=number, kv_heads=number, mlp=2 * width,
+                     context=LENGTH)  # fmt: skip
+        optimizer = part("optimizer", "adamw", lr=LR)
+        steps = measure(model, part("initializer", initializer, **settings), optimizer, text())
+        for table, values in zip(found, steps, strict=True):
+            for name, value in values.items():
+                table.setdefault(name, []).append(value)
+    return found
+
+
+def slopes(table: Mapping[str, Sequence[float]], widths: Sequence[int] = WIDTHS) -> dict[str, float]:
+    """What is measured -> its slope."""
+    return {name: slope(widths, values) for name, values in table.items()}
+
+
+def text() -> torch.Tensor:
+    """(B, T) bytes of this module: real text that is there wherever the check is."""
+    bytes_ = Path(__file__).read_bytes()
+    return torch.frombuffer(bytearray(bytes_[: BATCH * LENGTH]), dtype=torch.uint8).long().view(BATCH, LENGTH)
+
+
+def _activations(module: nn.Module, architecture: Architecture, tokens: torch.Tensor) -> dict[str, float]:
+    sums: dict[str, list[float]] = {name: [] for name in SHOWN}
+    hooks = []
+    for name, inner in module.named_modules():
+        role = architecture.role(f"{name}.weight").role if hasattr(inner, "weight") else None
+        for shown, wanted in SHOWN.items():
+            if role is wanted:
+                seen = sums[shown]
+                hooks.append(inner.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(_mean(out))))
+    with torch.no_grad():
+        logits = module(tokens, asks=frozenset({"next_logits"})).next_logits
+    for hook in hooks:
+        hook.remove()
+    return {**{name: sum(values) / len(values) for name, values in sums.items() if values}, LOGITS: _mean(logits)}
+
+
+def _mean(values: torch.Tensor) -> float:
+    return float(values.detach().abs().mean())
+
+
+def main() -> None:
+    """Draws the check and prints the slopes."""
+    parser = argparse.ArgumentParser(prog="python -m lmgraft_mup.coordinates", description="The coordinate check.")
+    parser.add_argument("out", type=Path, metavar="OUT.svg")
+    out = parser.parse_args().out
+    plots = []
+    for name, title in (("normal", "standard"), ("mup", "muP")):
+        found = tables(name)
+        for step, table in enumerate(found):
+            told = ", ".join(f"{what} {value:+.2f}" for what, value in slopes(table).items())
+            print(f"{title}, step {step}: slopes {told}")
+        lines = [(what, list(zip(WIDTHS, values, strict=True))) for what, values in found[-1].items()]
+        plots.append(drawing.Plot(f"{title}, after {STEPS} steps", "width", "mean absolute activation", lines))
+    out.write_text(drawing.draw(plots, shared=True), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
