@@ -7,7 +7,18 @@ import json
 from importlib import import_module
 from pathlib import Path
 
-NAMES = ("startup", "merge", "filters", "html", "minhash", "web_corpus", "classifiers", "clean_text", "tokenize")
+NAMES = (
+    "startup",
+    "merge",
+    "filters",
+    "html",
+    "minhash",
+    "web_corpus",
+    "classifiers",
+    "clean_text",
+    "tokenize",
+    "generate",
+)
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 

@@ -53,6 +53,7 @@ class SingleEngine:
         self._optimizer: torch.optim.Optimizer | None = None
         self._trained = freezing.trained(self._module, plan)
         self._norm: float | None = None
+        self._handle: Handle | None = None
         if plan.optimizer is not None:
             self._optimizer = plan.optimizer.build([(part.name, part.rows, part.role) for part in self._trained])
 
@@ -148,7 +149,13 @@ class SingleEngine:
             yield here, out
 
     def handle(self) -> ModelHandle:
-        return Handle(self._module, self._plan.architecture.context(), self._device, self._autocast)
+        """One for all who ask, where weights do not change: what it makes of them is then made once."""
+        if self._plan.objective is not None:
+            return Handle(self._module, self._plan.architecture.context(), self._device, self._autocast)
+        if self._handle is None:
+            context = self._plan.architecture.context()
+            self._handle = Handle(self._module, context, self._device, self._autocast, settled=True)
+        return self._handle
 
     def parameters(self) -> Mapping[str, torch.Size]:
         return {name: parameter.shape for name, parameter in self._module.named_parameters()}
@@ -176,6 +183,8 @@ class SingleEngine:
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(stored[name])
+        if self._handle is not None:
+            self._handle.renew()
         if self._optimizer is not None:
             optimizer_state.load(self._optimizer, self._names(), folder / OPTIMIZER)
 
