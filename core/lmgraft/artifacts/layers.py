@@ -16,7 +16,18 @@ from typing import Any, NamedTuple, TypeVar
 from lmgraft.artifacts import checkpoint
 from lmgraft.errors import Problem, UserError
 
-__all__ = ["DEPTH_KEYS", "NEW_LAYERS", "Stack", "restacked", "restacked_config", "stack", "stacks", "unstackable"]
+__all__ = [
+    "DEPTH_KEYS",
+    "NEW_LAYERS",
+    "Stack",
+    "joined_config",
+    "restacked",
+    "restacked_config",
+    "stack",
+    "stacks",
+    "unjoinable",
+    "unstackable",
+]
 
 #: The number of layers, in the words of the families.
 DEPTH_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -110,16 +121,27 @@ def restacked(tensors: Mapping[str, T], of: Stack, order: Sequence[int]) -> dict
 def restacked_config(config: Mapping[str, Any], layers: int, order: Sequence[int]) -> dict[str, Any]:
     """``config.json`` of the result: its depth, and whatever is told layer by layer (``layer_types``) in the order of
     the layers."""
+    return joined_config([config], [layers], [(0, old) for old in order])
+
+
+def joined_config(
+    configs: Sequence[Mapping[str, Any]], layers: Sequence[int], order: Sequence[tuple[int, int]]
+) -> dict[str, Any]:
+    """As :func:`restacked_config` for layers of several models: (number of the model, its layer) of each. What is not
+    of layers is the first model's."""
     found: dict[str, Any] = {}
-    for key, value in config.items():
-        if key in DEPTH_KEYS and value == layers:
+    for key, value in configs[0].items():
+        everyone = [config.get(key) for config in configs]
+        if key in DEPTH_KEYS and value == layers[0]:
             found[key] = len(order)
         elif key in _NUMBERS and isinstance(value, list):
-            found[key] = [new for new, old in enumerate(order) if old in value]
-        elif key in _LETTERS and isinstance(value, str) and len(value) == layers:
-            found[key] = "".join(value[old] for old in order)
-        elif _by_layer(key, value, layers):
-            found[key] = [value[old] for old in order]
+            found[key] = [new for new, (model, old) in enumerate(order) if old in (everyone[model] or ())]
+        elif key in _LETTERS and all(
+            isinstance(one, str) and len(one) == n for one, n in zip(everyone, layers, strict=True)
+        ):
+            found[key] = "".join(configs[model][key][old] for model, old in order)
+        elif all(_by_layer(key, one, n) for one, n in zip(everyone, layers, strict=True)):
+            found[key] = [configs[model][key][old] for model, old in order]
         else:
             found[key] = value
     return found
@@ -128,12 +150,21 @@ def restacked_config(config: Mapping[str, Any], layers: int, order: Sequence[int
 def unstackable(config: Mapping[str, Any], layers: int, order: Sequence[int]) -> tuple[str, int, int] | None:
     """A setting by which a layer's number decides its kind, with a new number and the old one of which it is; None
     where every layer stays what it is."""
-    listed = _by_layer("layer_types", config.get("layer_types"), layers)  # what is listed counts, not what recurs
+    return unjoinable([config], [layers], [(0, old) for old in order])
+
+
+def unjoinable(
+    configs: Sequence[Mapping[str, Any]], layers: Sequence[int], order: Sequence[tuple[int, int]]
+) -> tuple[str, int, int] | None:
+    """As :func:`unstackable` for layers of several models, beside the first one's config."""
+    config = configs[0]
+    listed = _by_layer("layer_types", config.get("layer_types"), layers[0])  # what is listed counts, not what recurs
     for key in (*_PERIODS, *(() if listed else _ATTENTION_PERIODS), *_FIRST, *_LAST, *_EACH):
         value = config.get(key)
         if isinstance(value, int) and value > 0:
-            for new, old in enumerate(order):
-                if _kind(key, value, new, len(order)) != _kind(key, value, old, layers):
+            for new, (model, old) in enumerate(order):
+                before = configs[model].get(key)
+                if before != value or _kind(key, value, new, len(order)) != _kind(key, value, old, layers[model]):
                     return f"{key}={str(value).lower()}", new, old
     return None
 
