@@ -32,6 +32,7 @@ USES = {
     "objective": "lmgraft run quickstart objective@pretrain.objective={name}",
     "evaluator": "lmgraft run quickstart 'evaluator@evaluate.evaluators=[perplexity,{name}]'",
     "initializer": "lmgraft run quickstart initializer@pretrain.initializer={name}",
+    "adapter": "lmgraft run solar +adapter@sft.adapter={name}",
     "optimizer": "lmgraft run quickstart optimizer@pretrain.optimizer={name}",
     "schedule": "lmgraft run quickstart schedule@pretrain.schedule={name}",
     "merge": "lmgraft merge {name} MODEL... OUT",

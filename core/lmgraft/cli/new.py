@@ -31,7 +31,7 @@ def new() -> None:
 SEAM is one of
   data_source filter tokenizer architecture parallelism objective evaluator
 or of the doors beside them
-  initializer merge exporter optimizer schedule teacher stage lifecycle
+  initializer adapter merge exporter optimizer schedule teacher stage lifecycle
 
 \b
 Examples:

@@ -11,6 +11,7 @@ from typing import Any
 
 __all__ = [
     "SUITES",
+    "AdapterSuite",
     "ArchitectureSuite",
     "DataSourceSuite",
     "EvaluatorSuite",
@@ -41,6 +42,7 @@ SUITES = {
     "objective": "ObjectiveSuite",
     "evaluator": "EvaluatorSuite",
     "initializer": "InitializerSuite",
+    "adapter": "AdapterSuite",
     "merge": "MergeSuite",
     "exporter": "ExporterSuite",
     "optimizer": "OptimizerSuite",

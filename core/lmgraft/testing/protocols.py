@@ -21,6 +21,7 @@ PROTOCOLS = {
     "objective": ("Objective",),
     "evaluator": ("Evaluator",),
     "initializer": ("Initializer",),
+    "adapter": ("Adapter",),
     "merge": ("Merge",),
     "exporter": ("Exporter",),
     "optimizer": ("Optimizer",),

@@ -1,0 +1,7 @@
+"""The conformance kit on ``lora``."""
+
+from __future__ import annotations
+
+from lmgraft_lora.conformance import TestLora, TestLoraInGpt2, TestLoraInt8
+
+__all__ = ["TestLora", "TestLoraInGpt2", "TestLoraInt8"]
