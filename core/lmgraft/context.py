@@ -39,8 +39,13 @@ class Context:
     checks: list[Callable[[], None]] = field(default_factory=list)
     work: Path = _NOWHERE
     out: Path = _NOWHERE
+    upstream: Sequence[StageNode] = ()
     metrics: list[IO[str]] = field(default_factory=list)
     """Open files that each row goes to: the run's metrics.jsonl and the action's sidecar."""
+
+    @property
+    def recipe(self) -> str:
+        return self.run.recipe
 
     def part(self, path: str) -> Any:
         component, config = self.component(path)

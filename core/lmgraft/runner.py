@@ -240,6 +240,7 @@ class Runner:
             console=self.console,
             lifecycle=lifecycle or Lifecycle((), self.console.line),
             digests=self.store.file_digests,
+            upstream=self.recipe.upstream(stage.name),
         )
 
     def _key(self, stage: StageNode, context: Context) -> Key:

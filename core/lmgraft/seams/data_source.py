@@ -30,7 +30,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from lmgraft.errors import Problem, UserError
 
-__all__ = ["Damaged", "DataSource", "Document", "Unit", "Unreachable", "Unreadable"]
+__all__ = ["Damaged", "DataSource", "DataSourceConfig", "Document", "Unit", "Unreachable", "Unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +122,17 @@ class DataSource(Protocol):
 
     def read(self, unit: Unit, offset: int) -> Iterator[Document | Damaged]:
         """The documents of ``unit`` after its first ``offset``, in a fixed order, and what is damaged among them."""
+        ...
+
+
+class DataSourceConfig(Protocol):
+    """What a source's *settings* may have beside their fields: what a model card tells. Both are optional."""
+
+    def license(self) -> str:
+        """The licence of all that the source gives, best an SPDX identifier; empty where it is not known, or not one.
+        May be a plain class attribute."""
+        ...
+
+    def dataset(self) -> str:
+        """``org/name`` of the Hugging Face data set that is read; empty where it is none."""
         ...

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from lmgraft.artifacts import Artifact
     from lmgraft.component import StageConfig
+    from lmgraft.recipe import StageNode
 
 __all__ = ["Progress", "Stage", "StageContext"]
 
@@ -51,6 +52,10 @@ class StageContext(Protocol):
     """Becomes the artifact. Empty at the start, after a crash too: a stage resumes from ``work``."""
     inputs: Mapping[str, list[Artifact]]
     """Role (the config's field) -> the artifacts of the stages it names."""
+    recipe: str
+    """The recipe's name. Of this and ``upstream``, what shows in the artifact belongs into ``identity``."""
+    upstream: Sequence[StageNode]
+    """The stages that this one reads from, directly or not, nearest first, with their settings and parts."""
 
     def part(self, path: str) -> Any:
         """Builds the part in a slot: ``"architecture"``, ``"filters.length"``. A new one at each call."""

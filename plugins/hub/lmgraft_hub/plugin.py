@@ -43,6 +43,10 @@ class HubConfig(RowsConfig):
         path = os.path.expanduser(self.name or "")
         return os.path.abspath(path) if os.path.isdir(path) else None
 
+    def dataset(self) -> str:
+        """``org/name``, for a model card; empty where a folder is read."""
+        return "" if self.name is None or self.folder() is not None else self.name
+
     def check(self) -> Iterator[Problem | str]:
         yield from self.check_rows()
         if self.name is not None and self.folder() is None and not _NAME.fullmatch(self.name):

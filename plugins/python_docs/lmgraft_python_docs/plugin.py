@@ -23,6 +23,10 @@ class PythonDocsConfig(ComponentConfig):
     installed: list[str] = field(default_factory=list)
     """Installed packages whose docstrings are added: import names (``numpy``) or distributions (``scikit-learn``)."""
 
+    def license(self) -> str:
+        """Python's own, for a model card; what further packages are licensed under is not looked up."""
+        return "" if self.installed else "PSF-2.0"
+
     def provides(self) -> frozenset[str]:
         return frozenset({"columns:text"})
 

@@ -1,0 +1,222 @@
+"""What is known of a model, for its card: from a recipe's stages, or from the run.json of a run.
+
+Only settings that decide what comes out are told: places on a machine and cadences are ``execution`` settings, and
+whatever looks like a secret is masked, as it is in run.json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmgraft import secrets
+from lmgraft.component import ComponentConfig, is_execution, result_fields
+from lmgraft.errors import UserError
+from lmgraft.keys import canonical
+from lmgraft.recipe import StageNode
+from lmgraft.seams.exporter import Known, KnownSource, KnownStage
+
+__all__ = ["Described", "DescribedPart", "as_plain", "asked", "described", "from_run", "lineage", "sources", "stages"]
+
+_DATASET = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedPart:
+    """A part in its slot."""
+
+    slot: str
+    seam: str
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    license: str = ""
+    dataset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A stage, wherever it was read from."""
+
+    name: str
+    kind: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[DescribedPart, ...] = ()
+    inputs: tuple[str, ...] = ()
+    """The stages that it reads from."""
+
+
+def described(stage: StageNode) -> Described:
+    """A stage of a recipe that is being run; sources that give nothing are left out."""
+    named = {use.slot: use.config for use in stage.parts}
+    idle = stage.config.idle(named)
+    parts = tuple(
+        DescribedPart(
+            use.slot, use.seam, use.installed.component.name, _settings(use.config), _license(use.config),
+            _dataset(use.config),
+        )
+        for use in stage.parts
+        if not use.execution and use.slot not in idle
+    )  # fmt: skip
+    inputs = tuple(name for names in stage.inputs.values() for name in names)
+    return Described(stage.name, stage.kind, _settings(stage.config), parts, inputs)
+
+
+def lineage(found: Sequence[Described], last: str) -> list[Described]:
+    """The stage ``last`` and those that it comes from, in the order of work."""
+    named = {stage.name: stage for stage in found}
+    done: dict[str, Described] = {}
+
+    def visit(name: str) -> None:
+        if name in named and name not in done:
+            for other in named[name].inputs:
+                visit(other)
+            done[name] = named[name]
+
+    visit(last)
+    return list(done.values())
+
+
+def stages(found: Sequence[Described]) -> tuple[KnownStage, ...]:
+    """As an exporter is told them."""
+    return tuple(
+        KnownStage(
+            name=stage.name,
+            kind=stage.kind,
+            settings=stage.settings,
+            parts={part.slot: {"name": part.name, **part.settings} for part in stage.parts},
+        )
+        for stage in found
+    )
+
+
+def sources(found: Sequence[Described], licenses: Mapping[str, str]) -> tuple[KnownSource, ...]:
+    """Every data source of these stages; ``licenses`` (by name) go before what their authors tell."""
+    told: dict[tuple[str, str, str], KnownSource] = {}
+    for stage in found:
+        for part in stage.parts:
+            if part.seam == "data_source":
+                name = part.slot.partition(".")[2] or part.slot
+                license_ = licenses.get(name) or part.license
+                source = KnownSource(name=name, part=part.name, dataset=part.dataset, license=license_)
+                told.setdefault((name, part.name, part.dataset), source)
+    return tuple(told.values())
+
+
+def asked(known: Known, names: Sequence[str]) -> Known:
+    """The facts of these names alone, nothing secret among them."""
+    values = {name: getattr(known, name) for name in names}
+    return Known(**values)
+
+
+def as_plain(known: Known, names: Sequence[str]) -> dict[str, Any]:
+    """The same as plain data, for a key."""
+    return {name: canonical(getattr(known, name)) for name in names}
+
+
+def from_run(data: Mapping[str, Any]) -> list[Described]:
+    """The stages that a run.json tells of, with the settings of those kinds and parts that are installed."""
+    recipe = data.get("recipe")
+    resolved: Mapping[str, Any] = recipe if isinstance(recipe, Mapping) else {}
+    found: dict[str, Described] = {}
+    for row in data.get("components") or ():
+        name, slot = str(row.get("stage", "")), str(row.get("slot", ""))
+        if not name or row.get("seam") == "lifecycle":
+            continue
+        node = resolved.get(name)
+        values: Mapping[str, Any] = node if isinstance(node, Mapping) else {}
+        if not slot:
+            found[name] = _stage_of(name, str(row.get("name")), values)
+        elif name in found:
+            part = _part_of(slot, str(row.get("seam")), str(row.get("name")), values)
+            if part is not None:
+                found[name] = dataclasses.replace(found[name], parts=(*found[name].parts, part))
+    return list(found.values())
+
+
+def _stage_of(name: str, kind: str, values: Mapping[str, Any]) -> Described:
+    config = _config("stage", kind)
+    if config is None:
+        return Described(name, kind)
+    inputs: list[str] = []
+    for spec in dataclasses.fields(config):
+        if "input" in spec.metadata:
+            told = values.get(spec.name)
+            inputs += [told] if isinstance(told, str) else [str(one) for one in told or ()]
+    return Described(name, kind, _masked(dict(_kept(config, values))), (), tuple(inputs))
+
+
+def _part_of(slot: str, seam: str, name: str, values: Mapping[str, Any]) -> DescribedPart | None:
+    """None for a source that had nothing to read."""
+    node: Any = values
+    for step in slot.split("."):
+        node = node.get(step) if isinstance(node, Mapping) else None
+    told: Mapping[str, Any] = node if isinstance(node, Mapping) else {}
+    config = _config(seam, name)
+    if config is None:
+        return DescribedPart(slot, seam, name)
+    made = _made(config, told)
+    if seam == "data_source" and made is not None and not made.ready():
+        return None
+    settings = _masked(dict(_kept(config, told)))
+    return DescribedPart(slot, seam, name, settings, _license(made), _dataset(made))
+
+
+def _config(seam: str, name: str) -> type[ComponentConfig] | None:
+    from lmgraft.registry import registry
+
+    try:
+        return registry().get(seam, name).component.config
+    except UserError:
+        return None
+
+
+def _made(config: type[ComponentConfig], values: Mapping[str, Any]) -> ComponentConfig | None:
+    """The settings as an object, for what it says of itself; None where the file was written by other code."""
+    names = {spec.name for spec in dataclasses.fields(config) if spec.init}
+    try:
+        return config(**{key: value for key, value in values.items() if key in names})
+    except Exception:
+        return None
+
+
+def _kept(config: type[Any], values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What decides results, as a run.json holds it."""
+    hints = typing.get_type_hints(config)
+    for spec in dataclasses.fields(config):
+        if spec.name not in values or spec.name in ("part", "kind") or is_execution(spec):
+            continue
+        if "slot" in spec.metadata or {"input", "identity"} & spec.metadata.keys():
+            continue
+        value, inner = values[spec.name], hints.get(spec.name)
+        if dataclasses.is_dataclass(inner) and isinstance(inner, type) and isinstance(value, Mapping):
+            value = dict(_kept(inner, value))
+        yield spec.name, value
+
+
+def _settings(config: ComponentConfig) -> dict[str, Any]:
+    return _masked(canonical(result_fields(config)))
+
+
+def _masked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    hidden: dict[str, Any] = secrets.masked(settings, secrets.known())
+    return hidden
+
+
+def _license(config: ComponentConfig | None) -> str:
+    """See :class:`lmgraft.seams.data_source.DataSourceConfig`."""
+    told = getattr(config, "license", "")
+    told = told() if callable(told) else told
+    return told if isinstance(told, str) else ""
+
+
+def _dataset(config: ComponentConfig | None) -> str:
+    told = getattr(config, "dataset", "")
+    told = told() if callable(told) else told
+    # Nothing that could be a place on this machine.
+    plain = isinstance(told, str) and _DATASET.fullmatch(told) is not None and not Path(told).exists()
+    return told if plain else ""
