@@ -28,20 +28,26 @@ class Decaying:
         return torch.optim.AdamW([parameter for _, parameter, _ in parameters], lr=RATE, weight_decay=1.0)
 
 
-def trained(module: nn.Module, plan: EnginePlan, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """A step for each batch of ids and targets, on what of the module the plan trains."""
+def trained(module: nn.Module, plan: EnginePlan, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> set[str]:
+    """A step for each batch of ids and targets, on what of the module the plan trains; the names of the parameters that
+    a gradient other than 0 has reached."""
     module.train()
     parts = freezing.trained(module, plan)
     assert plan.optimizer is not None
     optimizer = plan.optimizer.build([(part.name, part.rows, part.role) for part in parts])
+    reached: set[str] = set()
     for ids, targets in batches:
-        out = module(ids, targets=targets, asks=frozenset({"logprob"}))
-        (-out.logprob.mean()).backward()
+        loss = -module(ids, targets=targets, asks=frozenset({"logprob"})).logprob.mean()
+        if loss.requires_grad:
+            loss.backward()
         for part in parts:
             part.take()
+            if part.rows.grad is not None and part.rows.grad.any():
+                reached.add(part.name)
         optimizer.step()
         for part in parts:
             part.clear()
+    return reached
 
 
 def bits(module: nn.Module) -> dict[str, bytes]:
