@@ -17,7 +17,7 @@ from lmgraft.training import asks as positionwise
 from torch import nn
 from torch.nn import functional
 
-from lmgraft_lstm.runs import one_each, runs
+from lmgraft_lstm.runs import batches, one_each
 
 __all__ = ["LstmModule", "States"]
 
@@ -111,7 +111,7 @@ class LstmModule(nn.Module):
         cache: States | None = None,
     ) -> Outputs:
         """``positions`` are not read: a recurrence knows where it is. ``cache`` goes on with its rows, which are then
-        one segment each."""
+        one segment each; of rows with several segments, or with padding at the left, no cache is given."""
         return self.answer(self.joined(), tokens, segments, targets, frozenset(asks), cache)
 
     def answer(
@@ -132,7 +132,7 @@ class LstmModule(nn.Module):
         out = positionwise.compute(hidden, self.lm_head.weight, targets, asks - {"next_logits"})
         if "next_logits" in asks:
             out.next_logits = functional.linear(hidden[:, -1], self.lm_head.weight).float()
-            out.cache = states
+            out.cache = states  # None: the whole sequence is to be given again
         return out
 
     def joined(self) -> list[torch.Tensor]:
@@ -145,25 +145,28 @@ class LstmModule(nn.Module):
 
     def _read(
         self, weights: list[torch.Tensor], tokens: torch.Tensor, segments: torch.Tensor | None, cache: States | None
-    ) -> tuple[torch.Tensor, States]:
+    ) -> tuple[torch.Tensor, States | None]:
         """(B, T, hidden) outputs of the last layer, and the states after the last token."""
-        layers, train = len(self.layers), self.training
         # In float32 under autocast too: what a state has once lost is lost for all tokens after it.
         with torch.autocast(tokens.device.type, enabled=False):
             x = self.embed_tokens(tokens)
-            if segments is not None and not one_each(segments):
-                found = runs(segments)
-                zero = x.new_zeros(layers, int(found.sizes[0]), x.shape[-1])
-                packed = x.flatten(0, 1)[found.order]
-                out, hidden, cells = torch.lstm(
-                    packed, found.sizes, (zero, zero), weights, True, layers, 0.0, train, False
-                )
-                return out[found.back].view_as(x), States(hidden[:, found.last], cells[:, found.last])
-            if cache is None:
-                zero = x.new_zeros(layers, x.shape[0], x.shape[-1])
-                cache = States(zero, zero)
-            state = (cache.hidden, cache.cells)
-            out, hidden, cells = torch.lstm(x, state, weights, True, layers, 0.0, train, False, True)
+            if segments is None or one_each(segments):
+                return self._run(weights, x, cache)
+            flat = x.flatten(0, 1)
+            parts = [(grid[there], self._run(weights, flat[grid], None)[0][there]) for grid, there in batches(segments)]
+            if not parts:
+                return torch.zeros_like(x), None
+            places, outputs = (torch.cat(one) for one in zip(*parts, strict=True))
+            return torch.zeros_like(flat).index_copy(0, places, outputs).view_as(x), None
+
+    def _run(self, weights: list[torch.Tensor], x: torch.Tensor, cache: States | None) -> tuple[torch.Tensor, States]:
+        """torch's kernel over (rows, steps, hidden)."""
+        layers = len(self.layers)
+        if cache is None:
+            zero = x.new_zeros(layers, x.shape[0], x.shape[-1])
+            cache = States(zero, zero)
+        state = (cache.hidden, cache.cells)
+        out, hidden, cells = torch.lstm(x, state, weights, True, layers, 0.0, self.training, False, True)
         return out, States(hidden, cells)
 
     def _tie(self) -> None:

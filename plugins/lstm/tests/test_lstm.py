@@ -14,7 +14,7 @@ from lmgraft.seams.architecture import Role, RowCache
 from lmgraft_lstm.architecture import Lstm
 from lmgraft_lstm.model import GATES, LstmModule
 from lmgraft_lstm.plugin import LstmConfig
-from lmgraft_lstm.runs import runs
+from lmgraft_lstm.runs import batches
 from torch import nn
 
 V, HIDDEN, LAYERS = 61, 24, 2
@@ -121,22 +121,28 @@ def test_packed_documents_equal_separate_ones(left: int, right: int) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.integers(-1, 3), min_size=9, max_size=9), min_size=1, max_size=4))
-def test_the_packed_order_is_torchs_own(rows: list[list[int]]) -> None:
+def test_documents_of_about_one_length_are_read_together(rows: list[list[int]]) -> None:
     segments = torch.tensor(rows)
-    found = runs(segments)
-    spans: list[torch.Tensor] = []
-    for row in range(len(rows)):
-        at = row * segments.shape[1] + torch.arange(segments.shape[1])
-        cuts = (segments[row, 1:] != segments[row, :-1]).nonzero()[:, 0] + 1
-        spans += list(at.tensor_split(cuts))
-    packed = nn.utils.rnn.pack_sequence(spans, enforce_sorted=False)
-    assert torch.equal(found.sizes, packed.batch_sizes)
-    # Sequences of one length may change places; which tokens come at each step may not.
-    for mine, right in zip(
-        found.order.split(found.sizes.tolist()), packed.data.split(found.sizes.tolist()), strict=True
-    ):
-        assert torch.equal(mine.sort().values, right.sort().values)
-    assert torch.equal(found.order[found.back], torch.arange(segments.numel()))
+    found = []
+    for grid, there in batches(segments):
+        lengths = there.sum(1)
+        assert lengths.max() == grid.shape[1]
+        assert (lengths >= 0.75 * lengths.max()).all()
+        found += [line[:size].tolist() for line, size in zip(grid, lengths, strict=True)]
+    expected = []
+    for row, line in enumerate(rows):
+        cuts = (torch.tensor(line)[1:] != torch.tensor(line)[:-1]).nonzero()[:, 0] + 1
+        at = row * 9 + torch.arange(9)
+        expected += [span.tolist() for span in at.tensor_split(cuts) if line[int(span[0]) - row * 9] >= 0]
+    assert sorted(found) == sorted(expected)
+
+
+def test_a_row_of_padding_alone_is_finite() -> None:
+    module, ids = made(), tokens(2, 4)
+    for segments in (torch.full((2, 4), -1), torch.tensor([[-1] * 4, [0] * 4])):
+        out = module(ids, segments=segments, targets=ids, asks={"logprob", "next_logits"})
+        assert torch.isfinite(out.logprob).all()
+        assert out.cache is None
 
 
 def test_a_cache_changes_nothing() -> None:
