@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from lmgraft.errors import Problem, UserError
+from lmgraft.seams.architecture import TensorRole
 from lmgraft.seams.parallelism import EnginePlan
 from torch import distributed, nn
 
@@ -34,10 +35,17 @@ class Distributed:
     """This rank's weights, split over the data ranks; the same methods as :class:`lmgraft_megatron.masters.Masters`."""
 
     def __init__(
-        self, shards: Sequence[Shard], layout: Layout, plan: EnginePlan, model: Any, firsts: Mapping[str, int]
+        self,
+        shards: Sequence[Shard],
+        layout: Layout,
+        plan: EnginePlan,
+        model: Any,
+        firsts: Mapping[str, int],
+        roles: Mapping[str, TensorRole],
     ) -> None:
-        """``firsts``: canonical name -> first row that is trained, as ``freezing.first_rows`` gives them. Of a fused
-        matrix all tensors are trained, or none (``lmgraft_megatron.refusals.split``)."""
+        """``firsts``: canonical name -> first row that is trained, as ``freezing.first_rows`` gives them; ``roles``: of
+        whole tensors, as ``weights.tensor_roles`` gives them. Of a fused matrix all tensors are trained, or none, and
+        all at one rate (``lmgraft_megatron.refusals``)."""
         from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
 
         self._layout = layout
@@ -57,18 +65,17 @@ class Distributed:
         settings = DistributedDataParallelConfig(grad_reduce_in_fp32=True, use_distributed_optimizer=True)
         self._wrapped = DistributedDataParallel(model.config, settings, model)
         self._wrapped.zero_grad_buffer()
-        self._optimizer = self._distributed(plan, model.config) if self._grown else None
+        self._optimizer = self._distributed(plan, model.config, roles) if self._grown else None
 
-    def _distributed(self, plan: EnginePlan, config: Any) -> Any:
+    def _distributed(self, plan: EnginePlan, config: Any, roles: Mapping[str, TensorRole]) -> Any:
         from megatron.core import parallel_state
         from megatron.core.optimizer import OptimizerConfig
         from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 
         assert plan.optimizer is not None, "asked only where there is one"
         # A fused matrix has the role of its first tensor: queries, keys and values are treated alike, gate and up too.
-        roles = plan.architecture.role
         names = {parameter: self._of[parameter][0].name for parameter in self._grown}
-        inner = plan.optimizer.build([(name, parameter, roles(name)) for parameter, name in names.items()])
+        inner = plan.optimizer.build([(name, parameter, roles[name]) for parameter, name in names.items()])
         if not isinstance(inner, torch.optim.AdamW):
             cause = f"it splits AdamW's state only, and the recipe's optimizer is {type(inner).__name__}"
             remedy = "parallelism.distributed_optimizer=false, or optimizer adamw"

@@ -45,13 +45,14 @@ class MegatronEngine:
         self._shapes = files.canonical_shapes(plan)
         self._names = {name: (shape, stage_of(name, spec, layout.pipeline)) for name, shape in self._shapes.items()}
         firsts = freezing.first_rows(plan, self._shapes)
+        roles = weights.tensor_roles(plan.architecture, plan.initializer, self._shapes)
         self._trained = {
             name: (_beyond(self._shapes[name], first), self._names[name][1]) for name, first in firsts.items()
         }
         freeze(self._model, spec, plan.vocab_size, layout, firsts)
         own = shards(self._model, spec, plan.vocab_size, layout)
         kind = Distributed if distribute else Masters
-        self._masters: Masters | Distributed = kind(own, layout, plan, self._model, firsts)
+        self._masters: Masters | Distributed = kind(own, layout, plan, self._model, firsts, roles)
         files.start(plan, self._masters, self._shapes)
         self._rows = self._vocabulary()
         self._norm: float | None = None

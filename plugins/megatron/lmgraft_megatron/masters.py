@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from lmgraft.seams.architecture import TensorRole
 from lmgraft.seams.parallelism import EnginePlan
 from torch import nn
 
@@ -30,9 +31,16 @@ class Masters:
     """This rank's weights, whole on each data rank."""
 
     def __init__(
-        self, shards: Sequence[Shard], layout: Layout, plan: EnginePlan, model: Any, firsts: Mapping[str, int]
+        self,
+        shards: Sequence[Shard],
+        layout: Layout,
+        plan: EnginePlan,
+        model: Any,
+        firsts: Mapping[str, int],
+        roles: Mapping[str, TensorRole],
     ) -> None:
-        """``firsts``: canonical name -> first row that is trained, as ``freezing.first_rows`` gives them."""
+        """``firsts``: canonical name -> first row that is trained, as ``freezing.first_rows`` gives them; ``roles``: of
+        whole tensors, as ``weights.tensor_roles`` gives them."""
         self._layout = layout
         self._model = model
         self._pairs: list[tuple[Shard, nn.Parameter, bool]] = []
@@ -53,8 +61,7 @@ class Masters:
                 parameter.register_post_accumulate_grad_hook(self._add)
         self._optimizer: torch.optim.Optimizer | None = None
         if plan.optimizer is not None and self._trained:
-            roles = plan.architecture.role
-            named = [(shard.name, master, roles(shard.name)) for shard, master in self._trained]
+            named = [(shard.name, master, roles[shard.name]) for shard, master in self._trained]
             self._optimizer = plan.optimizer.build(named)
 
     def _stepped(self) -> Iterator[tuple[Shard, nn.Parameter]]:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmgraft.errors import Problem, UserError
+from lmgraft.seams.architecture import TensorRole
 from lmgraft.seams.parallelism import Engine, EnginePlan
 from lmgraft.training import joining, ranks
 
 from lmgraft_megatron.plugin import MegatronConfig
-from lmgraft_megatron.refusals import expressible, split
+from lmgraft_megatron.refusals import expressible, rates, split
 
 __all__ = ["Megatron"]
 
@@ -66,13 +67,27 @@ class _Body:
         layout = joined_layout(config.tensor, config.pipeline, config.sequence_parallel, plan.device)
         from lmgraft_megatron.engine import MegatronEngine
 
-        fused = split(plan.trainable, plan.architecture.spec())
+        fused = split(plan.trainable, plan.architecture.spec()) or rates(_trained_roles(plan))
         distribute = config.distributed_optimizer
         if distribute is None:
             distribute = plan.device == "cuda" and layout.data[1] > 1 and not fused
         if distribute and fused:
             raise UserError(fused)
         return MegatronEngine(plan, layout, _engine(config, plan), distribute and plan.optimizer is not None)
+
+
+def _trained_roles(plan: EnginePlan) -> dict[str, TensorRole]:
+    """What is trained, with the learning rates that the initializer's rules give; nothing where it has none."""
+    from lmgraft.training import freezing, weights
+
+    from lmgraft_megatron import files
+
+    if plan.optimizer is None or not hasattr(plan.initializer, "lr_scale"):
+        return {}
+    shapes = files.canonical_shapes(plan)
+    trained = freezing.first_rows(plan, shapes)
+    roles = weights.tensor_roles(plan.architecture, plan.initializer, shapes)
+    return {name: role for name, role in roles.items() if name in trained}
 
 
 def _engine(config: MegatronConfig, plan: EnginePlan) -> bool:

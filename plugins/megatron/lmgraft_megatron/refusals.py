@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmgraft.errors import Problem
@@ -10,14 +10,16 @@ from lmgraft.seams.architecture import Role
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
-    from lmgraft.seams.architecture import DecoderSpec
+    from lmgraft.seams.architecture import DecoderSpec, TensorRole
 
     from lmgraft_megatron.plugin import MegatronConfig
 
-__all__ = ["expressible", "of_recipe", "split"]
+__all__ = ["expressible", "of_recipe", "rates", "split"]
 
 #: Roles that megatron keeps in one matrix.
 FUSED = ((Role.QUERY, Role.KEY, Role.VALUE), (Role.MLP_GATE, Role.MLP_IN))
+#: The same by the names of their modules.
+FUSED_NAMES = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
 def of_recipe(config: MegatronConfig, recipe: Recipe, stage: str) -> Iterator[Problem]:
@@ -90,6 +92,23 @@ def split(trainable: frozenset[Role], spec: DecoderSpec | None) -> list[Problem]
         remedy = "parallelism.distributed_optimizer=false, or name all of them in trainable"
         found.append(Problem(fact, "megatron keeps them in one matrix, which it splits as a whole", remedy))
     return found
+
+
+def rates(roles: Mapping[str, TensorRole]) -> list[Problem]:
+    """Why the distributed optimizer cannot train tensors of these canonical names at these rates; nothing where it
+    can. One problem is told: layers are alike."""
+    for name, role in roles.items():
+        parts = name.split(".")
+        for fused in FUSED_NAMES:
+            for other in fused if len(parts) > 1 and parts[-2] == fused[0] else ():
+                beside = ".".join([*parts[:-2], other, parts[-1]])
+                if beside in roles and roles[beside].lr_scale != role.lr_scale:
+                    told = f"{role.lr_scale:g} and {roles[beside].lr_scale:g} times the step's learning rate"
+                    fact = f"megatron's distributed optimizer cannot train {name} at another rate than {beside}"
+                    cause = f"the initializer gives them {told}, and megatron keeps them in one matrix"
+                    remedy = "parallelism.distributed_optimizer=false, or heads as wide as the initializer's base"
+                    return [Problem(fact, cause, remedy)]
+    return []
 
 
 def _next(value: int, multiple: int) -> int:
