@@ -102,7 +102,8 @@ class Setting:
         if self.required:
             return f"{self.doc}  [required]".strip()
         value = self.default.name if isinstance(self.default, Enum) else self.default
-        shown = {None: "null", True: "on", False: "off"}.get(value) if value in (None, True, False) else value
+        # By identity: 1 and 0 are no switches.
+        shown = next((word for one, word in ((None, "null"), (True, "on"), (False, "off")) if value is one), value)
         return f"{self.doc}  [default: {shown if shown != '' else 'empty'}]".strip()
 
 
