@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lmgraft import secrets
-from lmgraft.component import ComponentConfig, is_execution, result_fields
+from lmgraft.component import ComponentConfig, StageConfig, is_execution, result_fields
 from lmgraft.errors import UserError
 from lmgraft.keys import canonical
 from lmgraft.recipe import StageNode
@@ -122,23 +122,17 @@ def from_run(data: Mapping[str, Any]) -> list[Described]:
     """The stages that a run.json tells of, with the settings of those kinds and parts that are installed."""
     recipe = data.get("recipe")
     resolved: Mapping[str, Any] = recipe if isinstance(recipe, Mapping) else {}
-    found: dict[str, Described] = {}
-    for row in data.get("components") or ():
-        name, slot = str(row.get("stage", "")), str(row.get("slot", ""))
-        if not name or row.get("seam") == "lifecycle":
-            continue
+    rows = [row for row in data.get("components") or () if isinstance(row, Mapping) and row.get("stage")]
+    kinds = {str(row["stage"]): str(row.get("name")) for row in rows if row.get("seam") == "stage"}
+    found = []
+    for name, kind in kinds.items():
         node = resolved.get(name)
-        values: Mapping[str, Any] = node if isinstance(node, Mapping) else {}
-        if not slot:
-            found[name] = _stage_of(name, str(row.get("name")), values)
-        elif name in found:
-            part = _part_of(slot, str(row.get("seam")), str(row.get("name")), values)
-            if part is not None:
-                found[name] = dataclasses.replace(found[name], parts=(*found[name].parts, part))
-    return list(found.values())
+        own = [row for row in rows if str(row["stage"]) == name and row.get("slot")]
+        found.append(_stage_of(name, kind, node if isinstance(node, Mapping) else {}, own))
+    return found
 
 
-def _stage_of(name: str, kind: str, values: Mapping[str, Any]) -> Described:
+def _stage_of(name: str, kind: str, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Described:
     config = _config("stage", kind)
     if config is None:
         return Described(name, kind)
@@ -147,23 +141,31 @@ def _stage_of(name: str, kind: str, values: Mapping[str, Any]) -> Described:
         if "input" in spec.metadata:
             told = values.get(spec.name)
             inputs += [told] if isinstance(told, str) else [str(one) for one in told or ()]
-    return Described(name, kind, _masked(dict(_kept(config, values))), (), tuple(inputs))
+    uses = {str(row["slot"]): _part_of(row, values) for row in rows}
+    ready = {slot: made for slot, (_, made) in uses.items() if made is not None}
+    stage = _made(config, values)
+    idle = stage.idle(ready) if isinstance(stage, StageConfig) else frozenset()
+    parts = tuple(part for slot, (part, _) in uses.items() if slot not in idle | _engines(config))
+    return Described(name, kind, _masked(dict(_kept(config, values))), parts, tuple(inputs))
 
 
-def _part_of(slot: str, seam: str, name: str, values: Mapping[str, Any]) -> DescribedPart | None:
-    """None for a source that had nothing to read."""
+def _engines(config: type[ComponentConfig]) -> frozenset[str]:
+    """Slots that change how work is done and not what comes out."""
+    return frozenset(spec.name for spec in dataclasses.fields(config) if "slot" in spec.metadata and is_execution(spec))
+
+
+def _part_of(row: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[DescribedPart, ComponentConfig | None]:
+    slot, seam, name = str(row["slot"]), str(row.get("seam")), str(row.get("name"))
     node: Any = values
     for step in slot.split("."):
         node = node.get(step) if isinstance(node, Mapping) else None
     told: Mapping[str, Any] = node if isinstance(node, Mapping) else {}
     config = _config(seam, name)
     if config is None:
-        return DescribedPart(slot, seam, name)
+        return DescribedPart(slot, seam, name), None
     made = _made(config, told)
-    if seam == "data_source" and made is not None and not made.ready():
-        return None
     settings = _masked(dict(_kept(config, told)))
-    return DescribedPart(slot, seam, name, settings, _license(made), _dataset(made))
+    return DescribedPart(slot, seam, name, settings, _license(made), _dataset(made)), made
 
 
 def _config(seam: str, name: str) -> type[ComponentConfig] | None:
