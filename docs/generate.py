@@ -1,4 +1,4 @@
-"""Writes docs/reference.md, docs/parts.md and docs/testing.md from what core and the plugins say of themselves.
+"""Writes reference.md, parts.md, testing.md and models.md in docs from what core and the plugins say of themselves.
 
     python docs/generate.py            writes the pages
     python docs/generate.py --check    writes nothing; exit code 2 where a page is stale
@@ -15,12 +15,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from generator.models import models
 from generator.parts import parts
 from generator.reference import reference
 from generator.testing import testing
 
 DOCS = Path(__file__).parent
-PAGES = {DOCS / "reference.md": reference, DOCS / "parts.md": parts, DOCS / "testing.md": testing}
+PAGES = {
+    DOCS / "reference.md": reference,
+    DOCS / "parts.md": parts,
+    DOCS / "testing.md": testing,
+    DOCS / "models.md": models,
+}
 
 
 def stale() -> list[str]:
