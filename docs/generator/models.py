@@ -33,8 +33,8 @@ FLOPS = """## Training FLOPs a token
 
 Forward and backward: 6 for each weight of a matrix product, the head among them and look-ups not (Chowdhery et al.
 2022, arXiv:2204.02311, appendix B), and attention's two products over as many tokens as the context holds: 12 times
-layers, width and context, counted without the causal half and without what a window hides. `Architecture.flops` gives this for
-any length, and a test counts the products that torch makes. Papers mostly count 6 for each parameter, and no
+layers, width and context, counted without the causal half and without what a window hides. `Architecture.flops` gives
+this for any length, and a test counts the products that torch makes. Papers mostly count 6 for each parameter, and no
 attention: compare them with the column *products*."""
 
 
