@@ -1,10 +1,18 @@
-"""Depth up-scaling of a model folder, beside ``mergekit``: its ``passthrough`` of the slices [0, n - m] and [m, n].
+"""Merges of model folders beside ``mergekit``: ``dus`` (its ``passthrough`` of two slices), ``linear``, ``slerp``,
+``ties``.
 
-Both sides are whole commands on the same folder of generated weights (the shapes of Mistral 7B at half its width and
-half its depth, bfloat16). Before anything is timed, every tensor of the two results is compared bit for bit, read by
-the safetensors library. The folders lie in the system's temporary folder (set TMPDIR for another disk) and are removed.
+Both sides are whole commands on the same folders of generated weights: the shapes of Mistral 7B at half its width and
+half its depth, 1.0e9 parameters, bfloat16; the others are the first one with small changes everywhere. Before anything
+is timed the results are compared, read by the safetensors library: ``dus`` bit for bit; the others in float32, on
+narrow models, to 1e-6, and in bfloat16 on the large ones, where a rounding may fall to the neighbour (how often is
+told). mergekit computes ``linear`` and ``slerp`` of bfloat16 models in float32, as we do, and ``ties`` in bfloat16
+unless it is told otherwise: its float32 is what is compared, and both are timed.
 
-What takes the time in both is writing; so beside the two stands ``cp`` of our result, which is what the disk takes.
+Memory is anonymous memory, RssAnon of /proc/PID/status, looked at every 5 ms from outside: what the process allocated
+itself. Pages of files that are mapped or cached do not count, since the system takes them back when it wants to.
+
+The folders lie in the system's temporary folder (set TMPDIR for another disk) and are removed. What takes the time of
+``dus`` is writing; so beside the two stands ``cp`` of our result, which is what the disk takes.
 """
 
 from __future__ import annotations
@@ -14,167 +22,235 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench._merge_models import generate, largest_difference, same
 from bench.measure import Times, alternate, machine, once, peer_python
 
 LAYERS, DROP = 16, 4
-WIDTH = {"hidden_size": 2048, "intermediate_size": 7168, "num_attention_heads": 16, "num_key_value_heads": 4}
+WIDTH = {
+    "num_hidden_layers": LAYERS, "vocab_size": 32_000, "hidden_size": 2048, "intermediate_size": 7168,
+    "num_attention_heads": 16, "num_key_value_heads": 4,
+}  # fmt: skip
 #: The same model so narrow that only the start of the process is left.
-NARROW = {"hidden_size": 64, "intermediate_size": 224, "num_attention_heads": 4, "num_key_value_heads": 1}
-SHARD_BYTES = 10**9
-#: What the peer offers for more speed; the faster of the two is compared.
-PEERS = {"mergekit": [], "mergekit --async-write": ["--async-write"]}
+NARROW = {
+    "num_hidden_layers": LAYERS, "vocab_size": 1000, "hidden_size": 64, "intermediate_size": 224,
+    "num_attention_heads": 4, "num_key_value_heads": 1,
+}  # fmt: skip
+#: What is on the disk at once: three models, our result kept, and one of ours or of theirs.
+ROOM = 14 * 10**9
+EQUAL = 1e-6
 QUIET = ["--quiet", "--no-copy-tokenizer", "--no-write-model-card"]
 ENV = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """One merge, in our words and in the peer's."""
+
+    name: str
+    models: int
+    ours: list[str]
+    theirs: dict[str, Any]
+    flags: dict[str, list[str]] = field(default_factory=lambda: {"": []})
+    """What the peer offers for more speed; the fastest is compared."""
+    dtypes: dict[str, dict[str, str]] = field(default_factory=lambda: {"": {"dtype": "bfloat16"}})
+    """What the peer computes in; the first is what our result is compared with."""
+    runs: int = 100
+    """Counted runs at most: some take minutes."""
+
+
+def methods() -> list[Method]:
+    spans = [[0, LAYERS - DROP], [DROP, LAYERS]]
+    slices = [{"sources": [{"model": "0", "layer_range": span}]} for span in spans]
+    pair = [{"model": "0", "parameters": {"weight": 0.6}}, {"model": "1", "parameters": {"weight": 0.4}}]
+    tuned = [{"model": str(number), "parameters": {"weight": 1.0, "density": 0.2}} for number in (1, 2)]
+    return [
+        Method(
+            "dus", 1, ["--drop", str(DROP)], {"merge_method": "passthrough", "slices": slices},
+            {"": [], " --async-write": ["--async-write"]},
+        ),
+        Method("linear", 2, ["--weights", "0.6,0.4"], {"merge_method": "linear", "models": pair}),
+        Method(
+            "slerp", 2, ["--t", "0.3"],
+            {"merge_method": "slerp", "base_model": "0", "models": pair, "parameters": {"t": 0.3}},
+        ),
+        Method(
+            "ties", 3, ["--density", "0.2"],
+            {"merge_method": "ties", "base_model": "0", "models": [{"model": "0"}, *tuned]},
+            dtypes={
+                " in float32": {"dtype": "float32", "out_dtype": "bfloat16"},
+                " in bfloat16": {"dtype": "bfloat16"},
+            },
+            runs=2,
+        ),
+    ]  # fmt: skip
 
 
 def run(runs: int) -> tuple[str, dict[str, Any]]:
     peer = peer_python("merge").parent / "mergekit-yaml"
     with tempfile.TemporaryDirectory(prefix="bench-merge-") as name:
         folder = Path(name)
-        whole = _Work(folder / "whole", peer, vocab_size=32_000, **WIDTH)
-        equal = whole.check()
-        narrow = _Work(folder / "narrow", peer, vocab_size=32_000 // 32, **NARROW)
-        narrow.check()
-        times, least = whole.times(runs), narrow.times(runs)
-        size, small = whole.size(), narrow.size()
-    return _table(times, least, size, small, equal, runs), _result(times, least, size, equal)
+        free = shutil.disk_usage(folder).free
+        if free < ROOM:
+            raise SystemExit(f"{folder.parent} has {free / 1e9:.0f} GB free, {ROOM / 1e9:.0f} are needed: set TMPDIR")
+        wide, narrow, exact = (folder / kind for kind in ("wide", "narrow", "exact"))
+        _models(wide, WIDTH, "bfloat16")
+        _models(narrow, NARROW, "bfloat16")
+        _models(exact, NARROW, "float32")
+        done = [_Work(wide, narrow, exact, peer, method).measured(runs) for method in methods()]
+    return _table(done, runs), _result(done)
+
+
+def _models(folder: Path, shapes: dict[str, int], dtype: str) -> None:
+    folder.mkdir()
+    generate(folder / "0", dtype=dtype, **shapes)
+    for number in (1, 2):
+        generate(folder / str(number), like=folder / "0", seed=number, dtype=dtype, **shapes)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one method gave."""
+
+    method: Method
+    times: dict[str, Times]
+    least: dict[str, Times]
+    size: int
+    equal: str
+    difference: float
+    differ: float
+
+    @property
+    def ours(self) -> str:
+        return f"lmgraft merge {self.method.name}"
+
+    @property
+    def peers(self) -> dict[str, float]:
+        return {name: took.median for name, took in self.times.items() if name.startswith("mergekit")}
+
+    @property
+    def ratio(self) -> float:
+        return min(self.peers.values()) / self.times[self.ours].median
 
 
 class _Work:
-    """One model, and the commands that up-scale it."""
+    """One method on the models of three folders."""
 
-    def __init__(self, folder: Path, peer: Path, **shapes: int) -> None:
-        self.folder, model = folder, folder / "model"
-        folder.mkdir()
-        generate(model, **shapes)
-        (folder / "slices.yaml").write_text(_slices(model), encoding="utf-8")
-        ours = [Path(sys.executable).parent / "lmgraft", "merge", "dus", model, folder / "ours", "--drop", str(DROP)]
-        self.commands: dict[str, list[str | Path]] = {"lmgraft merge dus": ours}
-        for name, flags in PEERS.items():
-            self.commands[name] = [peer, folder / "slices.yaml", folder / "theirs", *QUIET, *flags]
+    def __init__(self, wide: Path, narrow: Path, exact: Path, peer: Path, method: Method) -> None:
+        self.wide, self.narrow, self.exact, self.peer, self.method = wide, narrow, exact, peer, method
         self.env = {**os.environ, **ENV}
 
-    def check(self) -> int:
-        """How many tensors there are, and that each of the two results holds the same; ours is kept for ``cp``."""
-        ours, theirs = (list(self.commands)[index] for index in (0, 1))
-        once(self.commands[ours], self.env)
-        once(self.commands[theirs], self.env)
-        count = same(self.folder / "ours", self.folder / "theirs")
-        shutil.rmtree(self.folder / "theirs")
-        (self.folder / "ours").rename(self.folder / "kept")
-        return count
+    def measured(self, runs: int) -> Measured:
+        """Compares, then times, large and small."""
+        equal, difference, differ = self._compare()
+        size = sum(file.stat().st_size for file in (self.wide / "kept").iterdir())
+        times, least = self._times(self.wide, min(runs, self.method.runs)), self._times(self.narrow, runs)
+        for folder in (self.wide, self.narrow):
+            _clear(folder, "ours", "theirs", "kept")
+        return Measured(self.method, times, least, size, equal, difference, differ)
 
-    def size(self) -> int:
-        """Bytes of the result."""
-        return sum(file.stat().st_size for file in (self.folder / "kept").iterdir())
+    def _commands(self, folder: Path, dtypes: dict[str, dict[str, str]]) -> dict[str, list[str | Path]]:
+        lmgraft, name = Path(sys.executable).parent / "lmgraft", self.method.name
+        models = [folder / str(number) for number in range(self.method.models)]
+        found: dict[str, list[str | Path]] = {
+            f"lmgraft merge {name}": [lmgraft, "merge", name, *models, folder / "ours", *self.method.ours]
+        }
+        for kind, settings in dtypes.items():
+            written = folder / f"{name}{kind.replace(' ', '-')}.json"  # JSON is YAML
+            written.write_text(json.dumps({**_placed(self.method.theirs, folder), **settings}), encoding="utf-8")
+            for word, flags in self.method.flags.items():
+                found[f"mergekit{kind}{word}"] = [self.peer, written, folder / "theirs", *QUIET, *flags]
+        return found
 
-    def times(self, runs: int) -> dict[str, Times]:
-        copy = {"cp of the result": ["cp", "-r", self.folder / "kept", self.folder / "ours"]}
-        return alternate({**self.commands, **copy}, runs, self.env, self._clear)
+    def _compare(self) -> tuple[str, float, float]:
+        if self.method.name == "dus":
+            return f"{self._once(self.wide, self.method.dtypes, same)} tensors bit for bit", 0.0, 0.0
+        most, _ = self._once(self.exact, {"": {"dtype": "float32"}}, largest_difference)
+        if not most <= EQUAL:
+            raise SystemExit(f"{self.method.name}: the results in float32 differ by {most}")
+        gap, differ = self._once(self.wide, self.method.dtypes, largest_difference)
+        return f"within {most:.1e} in float32, {100 * (1 - differ):.4f}% bit for bit in bfloat16", gap, differ
 
-    def _clear(self) -> None:
-        for name in ("ours", "theirs"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+    def _once(self, folder: Path, dtypes: dict[str, dict[str, str]], compare: Any) -> Any:
+        """What ``compare`` says of the two results; ours is kept for ``cp``."""
+        ours, theirs, *_ = self._commands(folder, dtypes).values()
+        once(ours, self.env)
+        once(theirs, self.env)
+        found = compare(folder / "ours", folder / "theirs")
+        _clear(folder, "theirs", "kept")
+        (folder / "ours").rename(folder / "kept")
+        return found
+
+    def _times(self, folder: Path, runs: int) -> dict[str, Times]:
+        if not (folder / "kept").exists():
+            self._once(folder, self.method.dtypes, lambda ours, theirs: None)
+        commands = self._commands(folder, self.method.dtypes)
+        commands["cp of the result"] = ["cp", "-r", folder / "kept", folder / "ours"]
+        return alternate(commands, runs, self.env, lambda: _clear(folder, "ours", "theirs", sync=True))
+
+
+def _placed(theirs: Any, folder: Path) -> Any:
+    """The peer's settings with folders in place of the models' numbers."""
+    if isinstance(theirs, dict):
+        named = ("model", "base_model")
+        return {key: str(folder / v) if key in named else _placed(v, folder) for key, v in theirs.items()}
+    return [_placed(item, folder) for item in theirs] if isinstance(theirs, list) else theirs
+
+
+def _clear(folder: Path, *names: str, sync: bool = False) -> None:
+    for name in names:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    if sync:
         os.sync()  # or one side would write while the disk is still busy with the other's bytes
 
 
-def generate(folder: Path, **shapes: int) -> None:
-    """A Mistral of these shapes with normal weights, shard by shard: no two tensors are alike."""
-    import torch
-    import transformers
-    from safetensors.torch import save_file
-
-    config = transformers.MistralConfig(num_hidden_layers=LAYERS, dtype="bfloat16", **shapes)
-    with torch.device("meta"):
-        state = transformers.MistralForCausalLM(config).state_dict()
-    config.architectures = ["MistralForCausalLM"]
-    config.save_pretrained(folder)
-    shards: list[list[str]] = [[]]
-    for name in state:
-        if sum(2 * state[other].numel() for other in (*shards[-1], name)) > SHARD_BYTES:
-            shards.append([])
-        shards[-1].append(name)
-    random, weight_map = torch.Generator().manual_seed(0), {}
-    for number, names in enumerate(shards, 1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        made = {name: torch.randn(state[name].shape, generator=random, dtype=torch.bfloat16) * 0.02 for name in names}
-        save_file(made, folder / file, metadata={"format": "pt"})
-        weight_map.update(dict.fromkeys(names, file))
-    size = sum(2 * tensor.numel() for tensor in state.values())
-    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
-
-
-def _slices(model: Path) -> str:
-    ranges = [[0, LAYERS - DROP], [DROP, LAYERS]]
-    slices = [{"sources": [{"model": str(model), "layer_range": span}]} for span in ranges]
-    return json.dumps({"merge_method": "passthrough", "dtype": "bfloat16", "slices": slices})  # JSON is YAML
-
-
-def same(ours: Path, theirs: Path) -> int:
-    """The number of tensors, where names, dtypes, shapes and bytes are equal; raises where they are not."""
-    import torch
-
-    left, right = dict(_tensors(ours)), dict(_tensors(theirs))
-    if left.keys() != right.keys():
-        raise SystemExit(f"the results differ in tensors: {sorted(left.keys() ^ right.keys())}")
-    for name in sorted(left):
-        a, b = left[name].get_tensor(name), right[name].get_tensor(name)
-        if a.dtype != b.dtype or a.shape != b.shape or not torch.equal(a.view(torch.uint8), b.view(torch.uint8)):
-            raise SystemExit(f"the results differ in {name}: {a.dtype} {a.shape}, {b.dtype} {b.shape}")
-    depths = [json.loads((side / "config.json").read_text())["num_hidden_layers"] for side in (ours, theirs)]
-    if depths != [2 * (LAYERS - DROP)] * 2:
-        raise SystemExit(f"config.json tells of {depths} layers")
-    return len(left)
-
-
-def _tensors(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Name -> the open file that holds it."""
-    from safetensors import safe_open
-
-    for file in folder.glob("*.safetensors"):
-        opened = safe_open(file, framework="pt")
-        for name in opened.keys():  # noqa: SIM118
-            yield name, opened
-
-
-def _table(times: dict[str, Times], least: dict[str, Times], size: int, small: int, equal: int, runs: int) -> str:
-    ours = next(iter(times.values()))
+def _table(done: list[Measured], runs: int) -> str:
     lines = [
-        "| | s | spread | GB/s | ratio to ours | own memory, MB | with mapped files, MB"
-        f" | s, where {small / 1e6:.1f} MB are written |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | s | spread | ratio to ours | own memory, MB | with mapped files, MB | s, of narrow models |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for name, took in times.items():
-        lines.append(
-            f"| {name} | {took.median:.2f} | {took.spread} | {size / took.median / 1e9:.2f}"
-            f" | {took.median / ours.median:.2f} | {took.anon_mb:.0f} | {took.peak_mb:.0f} | {least[name].median:.2f} |"
-        )
+    for one in done:
+        for name, took in one.times.items():
+            lines.append(
+                f"| {name if name == one.ours else f'{one.method.name}: {name}'} | {took.median:.2f} | {took.spread}"
+                f" | {took.median / one.times[one.ours].median:.2f} | {took.anon_mb:.0f} | {took.peak_mb:.0f}"
+                f" | {one.least[name].median:.2f} |"
+            )
+    equal = "; ".join(f"{one.method.name} {one.size / 1e9:.1f} GB written, {one.equal}" for one in done)
     text = (
-        f"{size / 1e9:.2f} GB written, {LAYERS} layers to {2 * (LAYERS - DROP)}; {equal} tensors equal bit for bit."
-        f" Medians of {runs}, whole processes, in turn, nothing flushed to the disk by any side. {machine()}."
+        f"Models of 1.0e9 parameters in bfloat16, 2.0 GB. Equal to mergekit's: {equal}. Medians of {runs} runs at most"
+        " (ties 2), whole processes, in turn, nothing flushed to the disk by any side. Own memory is RssAnon at its"
+        f" peak. {machine()}."
     )
     return "\n".join([*lines, "", text])
 
 
-def _result(times: dict[str, Times], least: dict[str, Times], size: int, equal: int) -> dict[str, Any]:
-    ours, *_ = times.values()
-    peers = {name: times[name].median for name in PEERS}
+def _result(done: list[Measured]) -> dict[str, Any]:
+    first = done[0]
     return {
         "name": "merge",
-        "equal": equal > 0,
-        "tensors": equal,
-        "bytes": size,
-        "ours": ours.median,
-        "peers": peers,
-        "ratio": min(peers.values()) / ours.median,
+        "equal": True,  # it had ended otherwise
+        "ours": first.times[first.ours].median,
+        "peers": first.peers,
+        "ratio": min(one.ratio for one in done),
         "unit": "seconds",
-        "cp": times["cp of the result"].median,
-        "anon_mb": {name: took.anon_mb for name, took in times.items()},
-        "peak_mb": {name: took.peak_mb for name, took in times.items()},
-        "seconds_of_a_small_model": {name: took.median for name, took in least.items()},
+        "bytes": first.size,
+        "peak_mb": {name: took.peak_mb for name, took in first.times.items()},
+        "methods": {
+            one.method.name: {
+                "ours": one.times[one.ours].median,
+                "peers": one.peers,
+                "ratio": one.ratio,
+                "equal": one.equal,
+                "largest_difference_bfloat16": one.difference,
+                "share_that_differs_bfloat16": one.differ,
+                "anon_mb": {name: took.anon_mb for name, took in one.times.items()},
+                "peak_mb": {name: took.peak_mb for name, took in one.times.items()},
+                "seconds_of_narrow_models": {name: took.median for name, took in one.least.items()},
+            }
+            for one in done
+        },
     }
