@@ -69,5 +69,6 @@ def lmgraft_initializer() -> list[Component[Any]]:
             target="lmgraft_mup.mup:Mup",
             config=MupConfig,
             summary="muP: the best learning rate is the same at every width (Adam)",
+            variants=("base64",),
         )
     ]
