@@ -106,7 +106,13 @@ def _rules(key: str | None, values: dict[str, Any]) -> Rules:
 
     host = values["host"].lower()
     own = f"[{host}]" if ":" in host else host
-    return Rules(key=key, hosts=frozenset({"localhost", "127.0.0.1", "[::1]", own}), log=values["log"])
+    return Rules(
+        key=key, hosts=frozenset({"localhost", "127.0.0.1", "[::1]", own}), log=_log if values["log"] else None
+    )
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _key(file: str | None) -> str | None:

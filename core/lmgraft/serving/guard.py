@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,8 +43,8 @@ class Rules:
     """What ``Authorization: Bearer`` must carry; None: nothing is needed."""
     hosts: frozenset[str] = frozenset({"localhost", "127.0.0.1", "[::1]"})
     """Names by which this machine is asked where there is no key."""
-    log: bool = True
-    """A line a request, on standard error."""
+    log: Callable[[str], None] | None = None
+    """Takes a line a request."""
 
 
 class Guard:
@@ -74,14 +74,13 @@ class Guard:
             refused = self._refused(scope)
             app = _json(refused) if refused is not None else self._app
             await app(scope, receive, sending)
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                self.cut += 1
-                state["gone"] = True
-            raise
+        except asyncio.CancelledError:
+            # The server's time is up. Raised further it would be told as a failure of the application.
+            self.cut += 1
+            state["gone"] = True
         finally:
-            if self._rules.log:
-                _log(scope, status, time.monotonic() - started)
+            if self._rules.log is not None:
+                self._rules.log(_line(scope, status, time.monotonic() - started))
 
     def _refused(self, scope: Scope) -> Refused | None:
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
@@ -117,7 +116,7 @@ def _json(refused: Refused) -> ASGIApp:
     return JSONResponse(refused.body(), status_code=refused.status, headers=refused.headers())
 
 
-def _log(scope: Scope, status: int, seconds: float) -> None:
+def _line(scope: Scope, status: int, seconds: float) -> str:
     """Without query and headers, which may hold secrets."""
     state = scope["state"]
     usage = state.get("usage")
@@ -126,5 +125,4 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
     client = (scope.get("client") or ("-",))[0]
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     path = printable(scope["path"].replace("\n", "<U+000A>").replace("\t", "<U+0009>")[:200])
-    said = f"{now} {client} {scope['method']} {path} {status or '-'} {1000 * seconds:.0f} ms{tokens}{gone}"
-    print(said, file=sys.stderr, flush=True)
+    return f"{now} {client} {scope['method']} {path} {status or '-'} {1000 * seconds:.0f} ms{tokens}{gone}"

@@ -23,7 +23,7 @@ from lmgraft.errors import Problem, Stopped, UserError
 from lmgraft.serving.guard import Guard
 from lmgraft.serving.worker import Worker
 
-__all__ = ["address", "is_loopback", "listen", "run"]
+__all__ = ["address", "is_loopback", "listen", "run", "server"]
 
 Address = tuple[int, tuple[Any, ...]]
 """Family and address of a socket."""
@@ -87,6 +87,18 @@ def run(app: Guard, worker: Worker, bound: socket.socket, *, drain: float) -> No
 
     :raises Stopped: some of it was cut off.
     """
+    served = server(app, drain)
+    worker.start()
+    try:
+        asyncio.run(served.serve(sockets=[bound]))
+    finally:
+        finished = worker.close(drain if not served.force_exit else 1.0)
+    if app.cut or not finished:
+        raise Stopped(f"stopped; {app.cut or 'some'} of the requests under way were cut off")
+
+
+def server(app: Guard, drain: float) -> uvicorn.Server:
+    """Uvicorn as it is wanted here: HTTP alone, no log of its own but of faults, and signals that are wishes."""
     config = uvicorn.Config(
         app,
         http="h11",
@@ -100,14 +112,7 @@ def run(app: Guard, worker: Worker, bound: socket.socket, *, drain: float) -> No
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=max(1, round(drain)),
     )
-    server = _Server(config)
-    worker.start()
-    try:
-        asyncio.run(server.serve(sockets=[bound]))
-    finally:
-        finished = worker.close(drain if not server.force_exit else 1.0)
-    if app.cut or server.force_exit or not finished:
-        raise Stopped(f"stopped; {app.cut or 'some'} of the requests under way were cut off")
+    return _Server(config)
 
 
 class _Server(uvicorn.Server):
