@@ -7,7 +7,8 @@ Rules
 - Every tensor is filled, whatever its role and its shape: an architecture may have ``Role.OTHER`` (a convolution of
   three dimensions, a vector, a single number). What the parts that come with lmgraft do: a norm's gain starts at 1, a
   bias at 0; ``xavier`` and ``tfixup`` set other vectors to 0 and draw ``OTHER`` matrices by their fan-in and fan-out;
-  ``normal`` draws all that is neither norm nor bias, vectors of ``OTHER`` too, with its ``std``.
+  ``normal``, ``small_init``, ``wang`` and ``mup`` draw all that is neither norm nor bias, vectors of ``OTHER`` too.
+  An adapter fills what it adds itself (:mod:`lmgraft.seams.adapter`).
 """
 
 from __future__ import annotations

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from lmgraft.seams.architecture import Architecture, DecoderSpec, Outputs, TensorRole
+from lmgraft.seams.architecture import Architecture, DecoderSpec, Outputs, Role, TensorRole
 from lmgraft.seams.data_source import Document
+from lmgraft.seams.initializer import Initializer, ModelShape
 from lmgraft.seams.objective import Batch, Example, Loss, Objective
 from lmgraft.seams.optimizer import Optimizer
 from lmgraft.seams.tokenizer import TextTokenizer
 
-__all__ = ["SCALES", "Grouped", "Plain", "Prepared", "Watched", "scale_of"]
+__all__ = ["SCALES", "Grouped", "Plain", "Prepared", "Ruled", "Watched", "scale_of"]
 
 SCALES = (1.0, 0.5, 0.0)
 
@@ -31,16 +32,26 @@ def scale_of(name: str) -> float:
 class Grouped:
     """An optimizer of which each group is split into three that learn at 1, 1/2 and 0 times the rate."""
 
-    def __init__(self, inner: Optimizer, architecture: Architecture) -> None:
-        self._inner, self._architecture = inner, architecture
+    def __init__(self, inner: Optimizer, roles: Mapping[str, TensorRole]) -> None:
+        """``roles``: canonical name -> what a parameter is to come with."""
+        self._inner, self._roles = inner, roles
         self.misled: list[str] = []
         """Parameters that came with another role than the architecture's."""
+        self.unruled: dict[str, tuple[float, float]] = {}
+        """Parameters that came with another learning rate than the initializer's: theirs, and the right one."""
 
     def peak(self) -> float:
         return self._inner.peak()
 
     def build(self, parameters: Sequence[tuple[str, nn.Parameter, TensorRole]]) -> torch.optim.Optimizer:
-        self.misled = [name for name, _, role in parameters if role != self._architecture.role(name)]
+        right = {name: self._roles[name] for name, _, _ in parameters if name in self._roles}
+        given = {name: role for name, _, role in parameters}
+        self.misled = [name for name, role in given.items() if name not in right or _apart(role, right[name])]
+        self.unruled = {
+            name: (given[name].lr_scale, role.lr_scale)
+            for name, role in right.items()
+            if given[name].lr_scale != role.lr_scale
+        }
         optimizer = self._inner.build(parameters)
         scales = {id(parameter): scale_of(name) for name, parameter, _ in parameters}
         found = []
@@ -50,6 +61,26 @@ class Grouped:
                 found += [{**group, "params": own, "scale": scale}] if own else []
         optimizer.param_groups[:] = found
         return optimizer
+
+
+def _apart(one: TensorRole, other: TensorRole) -> bool:
+    return (one.role, one.layer) != (other.role, other.layer)
+
+
+class Ruled:
+    """An initializer with rules for learning rates, by roles and by whole shapes: a padded table has others."""
+
+    def __init__(self, inner: Initializer) -> None:
+        self._inner = inner
+
+    def fill(self, tensor: torch.Tensor, role: TensorRole, shape: ModelShape, generator: torch.Generator) -> None:
+        self._inner.fill(tensor, role, shape, generator)
+
+    def lr_scale(self, role: TensorRole, size: Sequence[int], shape: ModelShape) -> float:
+        if role.role in (Role.EMBEDDING, Role.HEAD):
+            return 8 / size[0]
+        # What an engine may keep in one matrix learns alike.
+        return {Role.MLP_IN: 2.0, Role.MLP_GATE: 2.0, Role.MLP_OUT: 0.25, Role.NORM: 0.5}.get(role.role, 1.0)
 
 
 class Plain:

@@ -14,7 +14,8 @@ from lmgraft.seams.objective import Batch
 from lmgraft.seams.parallelism import Engine
 from lmgraft.testing import _parallelism_inputs as inputs
 from lmgraft.testing._parallelism_inputs import Made
-from lmgraft.testing._parallelism_parts import Grouped, Plain, Prepared, Watched
+from lmgraft.testing._parallelism_parts import Grouped, Plain, Prepared, Ruled, Watched
+from lmgraft.training import weights
 
 __all__ = ["CLIP", "FOLDERS", "Scenes"]
 
@@ -49,13 +50,17 @@ class Scenes:
     def _scaled(self, make_engine: Made) -> dict[str, Any]:
         plan = self.setup.plan(clip=None)
         assert plan.optimizer is not None, "the kit's plans have one"
-        optimizer = Grouped(plan.optimizer, plan.architecture)
-        engine = make_engine(replace(plan, optimizer=optimizer))
+        assert plan.initializer is not None, "the kit's plans have one"
+        initializer = Ruled(plan.initializer)
+        module = plan.architecture.build(plan.vocab_size, "meta")
+        shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
+        optimizer = Grouped(plan.optimizer, weights.tensor_roles(plan.architecture, initializer, shapes))
+        engine = make_engine(replace(plan, optimizer=optimizer, initializer=initializer))
         engine.save(self.out / "scaled-start")
         engine.forward_backward(self._cut(engine, inputs.rows_of(self.setup, inputs.ONCE)))
         engine.apply(inputs.RATE)
         engine.save(self.out / "scaled")
-        return {"misled": optimizer.misled}
+        return {"misled": optimizer.misled, "unruled": optimizer.unruled}
 
     def _clipped(self, engine: Engine) -> float:
         """The norm of the gradient that a step of length 1 was made of."""

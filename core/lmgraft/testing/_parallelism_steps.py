@@ -29,7 +29,8 @@ class ParallelismSteps(ParallelismBase):
     """The checks of the scenes."""
 
     def test_groups_keep_their_scale(self) -> None:
-        """apply(lr) steps each group of the optimizer by lr times its own scale, and roles are the architecture's"""
+        """apply(lr) steps each group of the optimizer by lr times its own scale; roles are the architecture's, with the
+        learning rates that the initializer gives"""
         right = _movements(self.expected())
         remedy = 'apply(lr) sets group["lr"] = lr * group.get("scale", 1.0) for each group before it steps'
         for told, words in self._sizes():
@@ -39,6 +40,15 @@ class ParallelismSteps(ParallelismBase):
                 f"{words}: the optimizer is given {', '.join(misled[:2])} with another role than the architecture's",
                 "weight decay and groups go by roles",
                 "build it from (name, parameter, architecture.role(name)), by canonical names",
+            )
+            unruled = {name: rates for said in told.ranks for name, rates in said["scaled"]["unruled"].items()}
+            name, (given, right_rate) = next(iter(unruled.items()), ("", (1.0, 1.0)))
+            self.require(
+                not unruled,
+                f"{words}: the optimizer is given {name} with lr_scale={given:g}",
+                f"the initializer of the plan has rules for learning rates, and this one's is {right_rate:g}",
+                "build it with the roles that lmgraft.training.weights.tensor_roles(plan.architecture, "
+                "plan.initializer, whole shapes) gives; parts of lmgraft.training.freezing.trained have them",
             )
             moved = _movements(told)
             self.require(moved[1.0] > 0, f"{words}: a step moves no weight", "those of groups without scale", remedy)

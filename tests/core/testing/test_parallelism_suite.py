@@ -65,6 +65,10 @@ def changed(plan, wrong):
         return replace(plan, clip=None)
     if plan.objective is not None and wrong in ("0 counts as 1 too early", "0 counts as 0"):
         return replace(plan, objective=Totals(plan.objective, wrong))
+    if wrong == "rules of nobody":
+        return replace(plan, initializer=Fill(plan.initializer))
+    if wrong == "sizes of a shard":
+        return replace(plan, initializer=Half(plan.initializer))
     if plan.optimizer is not None and wrong == "roles of its own":
         return replace(plan, optimizer=Roles(plan.optimizer))
     if wrong in ("trains everything", "puts frozen weights back"):
@@ -92,6 +96,17 @@ class Totals:
 
     def normalizers(self, batch):
         return {name: one or self.zero for name, one in self.inner.normalizers(batch).items()}
+
+
+class Fill:
+    def __init__(self, inner):
+        self.fill, self.inner = inner.fill, inner
+
+
+class Half(Fill):
+    def lr_scale(self, role, size, shape):
+        given = getattr(self.inner, "lr_scale", lambda *_: 1.0)
+        return given(role, (size[0] // 2, *size[1:]), shape)
 
 
 class Roles:
@@ -309,6 +324,8 @@ def test_a_sound_one_passes_everything(site: Any) -> None:
         ("a shorter context", "test_handle", ["context"]),
         ("one rate for all", "test_groups_keep_their_scale", ["a group of scale 0.5", "in one process", "lr * group"]),
         ("roles of its own", "test_groups_keep_their_scale", ["another role", "architecture.role(name)"]),
+        ("rules of nobody", "test_groups_keep_their_scale", ["with lr_scale=1", "tensor_roles(plan.architecture"]),
+        ("sizes of a shard", "test_groups_keep_their_scale", ["embed_tokens.weight with lr_scale", "whole shapes"]),
         ("no losses of the model", "test_model_losses", ["count 0 times", "Outputs.model_losses"]),
         ("adds up losses of the model", "test_model_losses", ["count 4 times", "number of microbatches"]),
         ("prepares nothing", "test_prepare", ["never calls the objective's prepare", "torch.no_grad()"]),
