@@ -9,6 +9,7 @@ from lmgraft.testing.stage import StageSuite
 __all__ = [
     "TestCorpus",
     "TestEvaluate",
+    "TestExport",
     "TestMerge",
     "TestScore",
     "TestTokenizer",
@@ -67,3 +68,8 @@ class TestScore(StageSuite):
 class TestEvaluate(StageSuite):
     component = "evaluate"
     settings: ClassVar[dict[str, Any]] = {"limit": 3, "sample": {"prompts": ["the"], "max_new_tokens": 4}}
+
+
+class TestExport(StageSuite):
+    component = "export"
+    settings: ClassVar[dict[str, Any]] = {"name": "small", "license": "apache-2.0", "languages": ["en"]}

@@ -47,7 +47,7 @@ _MAKES = {
 _PARTS = {
     "data_source": "files", "tokenizer": "byte_bpe", "architecture": "llama", "objective": "causal_lm",
     "optimizer": "adamw", "schedule": "cosine", "initializer": "normal", "parallelism": "single",
-    "evaluator": "perplexity", "merge": "dus", "adapter": "lora",
+    "evaluator": "perplexity", "merge": "dus", "adapter": "lora", "exporter": "hf",
 }  # fmt: skip
 _PARTS_BEFORE: dict[str, dict[str, Any]] = {
     "corpus": {"sources": ["files"]},

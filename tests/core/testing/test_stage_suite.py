@@ -127,9 +127,9 @@ def test_what_the_kit_cannot_make_is_asked_of_the_author(suite):
     table = CONFIG.replace('from_stage("corpus", default="corpus")', 'from_stage("table", default="table")')
     with pytest.raises(Nonconforming, match=r"reads table, which no stage(.|\n)*recipe\(\)"):
         suite(config=table).test_defaults_compose()
-    exporter = CONFIG + '    exporter: Any = slot("exporter")\n'
-    with pytest.raises(Nonconforming, match="one exporter, and none comes with lmgraft"):
-        suite(config=f"from typing import Any\n{exporter}").test_defaults_compose()
+    teacher = CONFIG + '    teacher: Any = slot("teacher")\n'
+    with pytest.raises(Nonconforming, match="one teacher, and none comes with lmgraft"):
+        suite(config=f"from typing import Any\n{teacher}").test_defaults_compose()
     with pytest.raises(Nonconforming, match="names filter, and the slots of letters are none"):
         suite(parts={"filter": "length"}).test_defaults_compose()
 
