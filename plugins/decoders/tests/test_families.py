@@ -115,14 +115,17 @@ def test_gradients_equal_those_of_transformers(name: str, cases: Cases) -> None:
 
 
 @every
-def test_a_cache_changes_nothing(name: str, cases: Cases) -> None:
+@pytest.mark.parametrize("made_for_it", [False, True])
+def test_a_cache_changes_nothing(name: str, made_for_it: bool, cases: Cases) -> None:
+    """Steps of one token and of more, from the module and from the one that it makes for generation."""
     model, ids, at = cases(name), tokens(2, 24), 5
+    module = model.ours.generation() if made_for_it else model.ours  # type: ignore[operator]
     with torch.inference_mode():
         expected = model.theirs(ids).logits
-        out = model.ours(ids[:, :at], asks={"next_logits"})
+        out = module(ids[:, :at], asks={"next_logits"})
         for size in (1, 1, 6, 1, 9, 1):
             assert (out.next_logits - expected[:, at - 1]).abs().max() < 1e-4
-            out = model.ours(ids[:, at : at + size], asks={"next_logits"}, cache=out.cache)
+            out = module(ids[:, at : at + size], asks={"next_logits"}, cache=out.cache)
             at += size
         assert (out.next_logits - expected[:, -1]).abs().max() < 1e-4
 

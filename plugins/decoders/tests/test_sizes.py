@@ -84,5 +84,78 @@ def close(count: int, told: str) -> None:
     assert count == (pytest.approx(value, rel=ROUNDED) if found[2] else value)
 
 
+#: What stands in the published config.json of these models (transformers 4), as far as it shapes them.
+LLAMA = {
+    "model_type": "llama", "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 11_008,
+    "max_position_embeddings": 4096, "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 32,
+    "pretraining_tp": 1, "rms_norm_eps": 1e-5, "rope_scaling": None, "tie_word_embeddings": False,
+    "torch_dtype": "float16",
+}  # fmt: skip
+LLAMA3 = {
+    **LLAMA, "intermediate_size": 14_336, "num_key_value_heads": 8, "rope_theta": 500_000.0, "attention_bias": False,
+    "max_position_embeddings": 8192,
+}  # fmt: skip
+FALCON = {
+    "model_type": "falcon", "alibi": False, "apply_residual_connection_post_layernorm": False, "bias": False,
+    "hidden_dropout": 0.0, "layer_norm_epsilon": 1e-5, "multi_query": True, "parallel_attn": True,
+}  # fmt: skip
+FILES: dict[str, dict[str, Any]] = {
+    "llama/7b": LLAMA,
+    "llama/3-8b": LLAMA3,
+    "llama/mistral-7b": {
+        **LLAMA3, "model_type": "mistral", "max_position_embeddings": 32_768, "rope_theta": 10_000.0,
+        "sliding_window": 4096,
+    },
+    "llama/qwen2-0.5b": {
+        **LLAMA, "model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14,
+        "num_hidden_layers": 24, "num_key_value_heads": 2, "max_position_embeddings": 131_072, "rms_norm_eps": 1e-6,
+        "rope_theta": 1_000_000.0, "sliding_window": 131_072, "max_window_layers": 24, "use_sliding_window": False,
+        "tie_word_embeddings": True,
+    },
+    "falcon/7b": {
+        **FALCON, "hidden_size": 4544, "num_attention_heads": 71, "num_hidden_layers": 32, "num_kv_heads": 71,
+        "new_decoder_architecture": False,
+    },
+    "falcon/40b": {
+        **FALCON, "hidden_size": 8192, "num_attention_heads": 128, "num_hidden_layers": 60, "num_kv_heads": 8,
+        "new_decoder_architecture": True,
+    },
+    "bloom/560m": {
+        "model_type": "bloom", "attention_softmax_in_fp32": True, "n_embed": 1024, "n_head": 16, "n_layer": 24,
+        "n_inner": None, "offset_alibi": 100, "seq_length": 2048, "skip_bias_add": True,
+    },
+    "bloom/176b": {
+        "model_type": "bloom", "n_embed": 14_336, "num_attention_heads": 112, "n_layer": 70, "seq_length": 2048,
+        "slow_but_exact": False,
+    },
+    "mixtral/8x7b": {
+        **LLAMA3, "model_type": "mixtral", "max_position_embeddings": 32_768, "num_experts_per_tok": 2,
+        "num_local_experts": 8, "output_router_logits": False, "rope_theta": 1_000_000.0, "router_aux_loss_coef": 0.02,
+        "sliding_window": None,
+    },
+    "gpt2/124m": {
+        "model_type": "gpt2", "activation_function": "gelu_new", "attn_pdrop": 0.1, "n_ctx": 1024, "n_embd": 768,
+        "n_head": 12, "n_layer": 12, "n_positions": 1024, "layer_norm_epsilon": 1e-5,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_published_files_are_read_as_the_sizes_of_that_name(name: str) -> None:
+    config = part_of(SIZES[name]).config  # type: ignore[attr-defined]
+    assert type(config).from_hub(FILES[name]) == config
+
+
+def test_llama_31_is_read_with_its_scaling() -> None:
+    scaling = {
+        "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+        "rope_type": "llama3",
+    }  # fmt: skip
+    found = plugin.LlamaConfig.from_hub({**LLAMA3, "max_position_embeddings": 131_072, "rope_scaling": scaling})
+    assert found is not None
+    assert found.context == 131_072
+    assert found.rope_scaling == plugin.Stretch(kind=plugin.StretchKind.llama3, factor=8.0)
+
+
 def test_the_page_of_the_docs_is_fresh() -> None:
     assert (DOCS / "models.md").read_text(encoding="utf-8") == models(), "python docs/generate.py"
