@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from lmgraft.artifacts import Artifact, checkpoint
 from lmgraft.errors import Stopped, UserError
+from lmgraft.registry import registry
 from lmgraft.seams.stage import Stage
 from lmgraft.stages.plugin import Precision
 from lmgraft.stages.train import work
@@ -126,6 +127,26 @@ def test_it_starts_from_a_model(data: Artifact, tmp_path: Path) -> None:
     stage(second, model="pretrain", initializer=None).run(second)
     assert second.rows[0]["val_loss"] == pytest.approx(first.rows[-1]["val_loss"], rel=1e-6)
     assert second.rows[-1]["val_loss"] < second.rows[0]["val_loss"]
+
+
+def test_an_initializer_s_learning_rates_hold_from_a_model_too(data: Artifact, tmp_path: Path) -> None:
+    first = Context(tmp_path / "first", {"data": [data]})
+    stage(first, steps=1).run(first)
+    model = Artifact("model", first.out, "1" * 64, "pretrain")
+    found = {}
+    for name, settings in (("none", {}), ("normal", {}), ("mup", {"base_hidden": 32}), ("mup", {"base_hidden": 16})):
+        key = f"{name}{settings.get('base_hidden', '')}"
+        context = Context(tmp_path / key, {"data": [data], "model": [model]})
+        changes = {"initializer": None}
+        if name != "none":
+            component = registry().get("initializer", name).component
+            context.parts["initializer"] = component, component.config(**settings)
+            changes = {"initializer": context.parts["initializer"][1]}
+        stage(context, model="pretrain", steps=3, **changes).run(context)
+        found[key] = context.rows[-1]["val_loss"]
+    assert found["none"] == found["normal"]
+    assert found["mup32"] == pytest.approx(found["normal"], rel=1e-6)  # as wide as the base
+    assert abs(found["mup16"] - found["normal"]) > 1e-4
 
 
 def test_a_model_of_another_vocabulary_is_refused(data: Artifact, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lmgraft.errors import UserError
 from lmgraft.seams.architecture import Role, TensorRole
+from lmgraft.seams.initializer import ModelShape
 from lmgraft.seams.parallelism import EnginePlan
 from lmgraft.training import freezing, optimizer_state
 from torch import nn
@@ -54,6 +55,19 @@ def learnt(module: Model, parts: Sequence[freezing.Trained], tokens: Sequence[in
     (-module(ids)[torch.arange(len(ids)), ids].sum()).backward()  # type: ignore[no-untyped-call]
     for part in parts:
         part.take()
+
+
+def test_the_optimizer_is_given_the_initializer_s_learning_rates() -> None:
+    class Rules:
+        def lr_scale(self, role: TensorRole, size: Sequence[int], shape: ModelShape) -> float:
+            return size[0] / 40
+
+    made: Any = plan(Role.EMBEDDING, Role.MLP_IN, rows=6)
+    made.architecture.spec = lambda: None
+    made.initializer = Rules()
+    parts = {part.name: part for part in freezing.trained(model(), made)}
+    assert {name: part.role.lr_scale for name, part in parts.items()} == {"embed.weight": 0.25, "inner.weight": 0.1}
+    assert parts["embed.weight"].rows.shape[0] == 4, "the whole table has 10 rows, and the rule is of the whole"
 
 
 def test_without_a_word_all_is_trained_as_it_lies() -> None:

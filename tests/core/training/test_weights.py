@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lmgraft.artifacts import checkpoint
-from lmgraft.errors import UserError
+from lmgraft.errors import Fault, UserError
 from lmgraft.seams.architecture import DecoderSpec, Role, TensorRole
 from lmgraft.seams.initializer import ModelShape
 from lmgraft.training import weights
@@ -90,6 +92,60 @@ def test_the_initializer_learns_the_shape_and_the_roles() -> None:
     weights.initialise(weights.materialise(architecture, 6, "cpu"), architecture, record, 0)
     assert record.shapes == {ModelShape(layers=2, hidden=8)}
     assert {role.layer for role in record.roles} == {None, 0, 1}
+
+
+class Widths(Record):
+    """Rules for learning rates: one over the size, times the layers."""
+
+    def lr_scale(self, role: TensorRole, size: Sequence[int], shape: ModelShape) -> float:
+        self.shapes.add(shape)
+        return shape.layers / math.prod(size) if role.layer is not None else 2.0
+
+
+def test_an_initializer_s_rules_give_each_parameter_its_learning_rate() -> None:
+    architecture: Any = Architecture(width=4)
+    shapes = {name: tensor.shape for name, tensor in architecture.build(6).named_parameters()}
+    rules = Widths()
+    roles = weights.tensor_roles(architecture, rules, shapes)
+    assert {name: role.lr_scale for name, role in roles.items()} == {
+        "embed.weight": 2.0,
+        "layer.0.weight": 2 / 16, "layer.0.bias": 2 / 4, "layer.1.weight": 2 / 16, "layer.1.bias": 2 / 4,
+        "head.weight": 2.0,
+    }  # fmt: skip
+    assert {name: replace(role, lr_scale=1.0) for name, role in roles.items()} == {
+        name: architecture.role(name) for name in shapes
+    }
+    assert rules.shapes == {ModelShape(layers=2, hidden=4)}
+    for plain in (None, Record()):
+        assert weights.tensor_roles(architecture, plain, shapes) == {name: architecture.role(name) for name in shapes}
+
+
+def test_a_learning_rate_that_is_none_is_the_initializer_s_fault() -> None:
+    class Wrong(Record):
+        def lr_scale(self, *_: Any) -> float:
+            return 0.0
+
+    architecture: Any = Architecture()
+    with pytest.raises(Fault, match=r"Wrong.lr_scale gives 0.0 for embed.weight"):
+        weights.tensor_roles(architecture, Wrong(), {"embed.weight": (6, 4)})
+
+
+def test_a_decoder_s_spec_and_otherwise_its_roles_tell_of_heads() -> None:
+    class Told(Architecture):
+        def spec(self) -> DecoderSpec | None:
+            sizes = {"layers": 3, "hidden": 64, "heads": 2, "kv_heads": 1, "mlp": 8, "context": 8}
+            return DecoderSpec(**sizes, head_dim=48, tied=True)
+
+    class Named(Architecture):
+        def role(self, name: str) -> TensorRole:
+            return TensorRole({"embed": Role.EMBEDDING, "head": Role.HEAD}.get(name.split(".")[0], Role.OTHER))
+
+    def shape(architecture: Any) -> ModelShape:
+        return weights.model_shape(architecture.build(6), architecture)
+
+    assert shape(Told()) == ModelShape(layers=3, hidden=64, head_dim=48, tied=True)
+    assert shape(Named()) == ModelShape(layers=1, hidden=4)
+    assert shape(Named(tied=True)) == ModelShape(layers=1, hidden=4, tied=True)
 
 
 def test_weights_are_loaded_in_any_dtype(tmp_path: Path) -> None:
