@@ -159,7 +159,7 @@ def _model(sizes: Sizes, folder: Path) -> None:
     shapes["mlp.down_proj"] = (sizes.width, sizes.mlp)
     for layer in range(sizes.layers):
         for name, shape in shapes.items():
-            tensors[f"model.layers.{layer}.{name}.weight"] = random(*shape, deviation=0.04)
+            tensors[f"model.layers.{layer}.{name}.weight"] = random(*shape, deviation=0.026)
         for name in ("input_layernorm", "post_attention_layernorm"):
             tensors[f"model.layers.{layer}.{name}.weight"] = 1 + random(sizes.width, deviation=0.1)
     folder.mkdir()

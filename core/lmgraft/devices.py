@@ -31,9 +31,16 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """``auto`` is bfloat16 on CUDA and on processors that multiply it natively, float32 elsewhere."""
-    if precision != "auto":
+    """``auto`` is bfloat16 on CUDA and on processors that multiply it natively, float32 elsewhere. ``int8`` is for
+    models that are only asked: their projections' weights are 8-bit integers (:mod:`lmgraft.training.int8`).
+
+    :raises UserError: no such precision.
+    """
+    if precision in ("float32", "bfloat16", "int8"):
         return precision
+    if precision != "auto":
+        cause = "a model computes in float32 or bfloat16, and one that is only asked may hold int8 weights"
+        raise UserError(Problem(f"precision={precision} is not known", cause, "auto, float32, bfloat16 or int8"))
     if device == "cuda" or (device == "cpu" and _multiplies_bfloat16()):
         return "bfloat16"
     return "float32"

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lmgraft.devices import resolve_precision
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.architecture import Outputs
 from lmgraft.seams.objective import Batch, Objective
 from lmgraft.seams.parallelism import EnginePlan, ModelHandle, StepStats
-from lmgraft.training import freezing, optimizer_state, weights
+from lmgraft.training import freezing, int8, optimizer_state, weights
 from lmgraft.training.handle import Handle
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -45,6 +46,7 @@ class SingleEngine:
 
     def __init__(self, plan: EnginePlan, replicas: Replicas | None = None) -> None:
         _check_device(plan.device)
+        _check_precision(plan)
         self._replicas = replicas or Alone()
         self._plan = plan
         self._device = torch.device(plan.device)
@@ -189,6 +191,9 @@ class SingleEngine:
             optimizer_state.load(self._optimizer, self._names(), folder / OPTIMIZER)
 
     def export(self, folder: Path) -> None:
+        if self._plan.precision == "int8":
+            cause = "its weights have been rounded to 8-bit integers, and those of the model are gone"
+            raise UserError(Problem(f"{folder}: an int8 model is not exported", cause, "load it with precision=float32"))
         if not self.main:
             return
         weights.export(folder, weights.canonical(self._module), self._plan.architecture, self._plan.vocab_size)
@@ -226,7 +231,23 @@ def _started(plan: EnginePlan) -> nn.Module:
     else:
         assert plan.initializer is not None, "weights start from a model folder or from an initializer"
         weights.initialise(module, plan.architecture, plan.initializer, plan.seed)
+    if plan.precision == "int8":
+        _to_int8(module, plan)
     return module
+
+
+def _to_int8(module: nn.Module, plan: EnginePlan) -> None:
+    """Inputs of the products are rounded to bfloat16 where that is what makes them fast; all else is float32."""
+    fast = resolve_precision("auto", plan.device) == "bfloat16"
+    names = int8.projections(module, plan.architecture)
+    int8.quantize_(module, names, compute=torch.bfloat16 if fast else None)
+
+
+def _check_precision(plan: EnginePlan) -> None:
+    if plan.precision == "int8" and plan.objective is not None:
+        cause = "8-bit weights cannot take the small steps of an optimizer; precision=int8 is for asking a model"
+        remedy = "precision=bfloat16 or float32; for a frozen 8-bit base with trained adapters: adapter=lora"
+        raise UserError(Problem("training with precision=int8", cause, remedy))
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

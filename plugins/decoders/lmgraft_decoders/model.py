@@ -170,6 +170,12 @@ class DecoderModule(nn.Module):
             out.model_losses = {"expert_balance": self.spec.expert_balance * balance.loss()}
         return out
 
+    def generation(self) -> nn.Module:
+        """What writes text in this one's place: its own where :mod:`lmgraft_decoders.decoding` has none for it."""
+        from lmgraft_decoders.decoding import WritingDecoder, fits
+
+        return WritingDecoder(self) if fits(self, self.spec) else self
+
     def _kind(self, tokens: torch.Tensor) -> torch.dtype:
         """The type that queries and keys will have."""
         device = tokens.device.type
