@@ -46,6 +46,7 @@ def inside(
     body: int = 65536,
 ) -> Iterator[Inside]:
     """Serves the model in ``model`` from a thread, with all that ``lmgraft serve`` puts together."""
+    import torch
     from lmgraft import loading
     from lmgraft.generation.prompts import prompts
     from lmgraft.serving import running
@@ -63,6 +64,8 @@ def inside(
     bound = running.listen(running.address("127.0.0.1", 0))
     server = running.server(app, drain=1)
     worker.start()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so small a model is only held up by more, where other tests run beside it
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[bound])))
     thread.start()
     try:
@@ -72,6 +75,7 @@ def inside(
         thread.join(20)
         assert worker.close(20)
         bound.close()
+        torch.set_num_threads(threads)
 
 
 @dataclass

@@ -5,6 +5,7 @@ const at = (id) => document.getElementById(id);
 const messages = [];
 let underWay = null;
 let talk = 0;
+let leftOut = 0; // so many first messages no longer fit the model's context
 
 at("model").textContent = settings.model;
 document.title = settings.model + " - lmgraft";
@@ -43,7 +44,7 @@ function body() {
   const heat = at("temperature").valueAsNumber;
   return {
     model: settings.model, stream: true,
-    messages: [...(system ? [{ role: "system", content: system }] : []), ...messages],
+    messages: [...(system ? [{ role: "system", content: system }] : []), ...messages.slice(leftOut)],
     ...(Number.isFinite(heat) ? { temperature: heat } : {}),
     ...(Number.isFinite(most) ? { max_tokens: most } : {}),
   };
@@ -67,13 +68,30 @@ async function* events(response) {
 }
 
 async function refused(response) {
-  let message = response.status + " " + response.statusText;
-  try { message = (await response.json()).error.message; } catch { /* not ours: the status says it */ }
+  const error = new Error(response.status + " " + response.statusText);
+  try {
+    const told = (await response.json()).error;
+    error.message = told.message;
+    error.code = told.code;
+  } catch { /* not ours: the status says it */ }
   if (response.status === 401) {
     at("settings").open = true;
     at("key").focus();
   }
-  return new Error(message);
+  return error;
+}
+
+async function post() {
+  for (;;) {
+    const response = await fetch("v1/chat/completions", {
+      method: "POST", headers: headers(), body: JSON.stringify(body()), signal: underWay.signal,
+    });
+    if (response.ok) return response;
+    const error = await refused(response);
+    if (error.code !== "context_length_exceeded" || messages.length - leftOut < 3) throw error;
+    leftOut += 2;
+    say("The context is full: the oldest turns are no longer read.");
+  }
 }
 
 async function ask(text) {
@@ -86,10 +104,7 @@ async function ask(text) {
   busy(true);
   let answer = "";
   try {
-    const response = await fetch("v1/chat/completions", {
-      method: "POST", headers: headers(), body: JSON.stringify(body()), signal: underWay.signal,
-    });
-    if (!response.ok) throw await refused(response);
+    const response = await post();
     for await (const event of events(response)) {
       if (event.error) throw new Error(event.error.message);
       answer += event.choices[0]?.delta?.content || "";
@@ -123,6 +138,7 @@ function send() {
 function stop() { if (underWay) underWay.abort(); }
 
 at("form").addEventListener("submit", (event) => { event.preventDefault(); send(); at("text").focus(); });
+at("choices").addEventListener("submit", (event) => event.preventDefault());
 at("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(); }
 });
@@ -132,6 +148,7 @@ at("reset").addEventListener("click", () => {
   talk += 1;
   stop();
   messages.length = 0;
+  leftOut = 0;
   at("log").replaceChildren();
   say("");
   at("text").focus();
