@@ -11,6 +11,7 @@ Rules
   ``Role.ADAPTER``, and core calls ``fill_new`` for those parameters.
 - Checkpoints hold the adapted module's own tensors, frozen ones among them.
 - ``spec()`` of an adapted architecture is None: no other engine could build it from the spec.
+- Where the architecture's module has ``generation()``, the adapted one's gives a module with the adapter folded in.
 - An adapter needs weights to adapt: a stage with one names a ``model``, or an architecture whose settings bring
   ``weights()``.
 """

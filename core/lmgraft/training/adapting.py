@@ -105,11 +105,13 @@ class AdaptedArchitecture:
         return found
 
     def hub_config(self, vocab_size: int) -> dict[str, Any]:
+        """The inner architecture's: what comes out is a model of its class."""
         return self.inner.hub_config(vocab_size)
 
     # --- what is told -----------------------------------------------------------------------------------------------
 
     def role(self, name: str) -> TensorRole:
+        """``Role.ADAPTER`` for what ``adds`` knows, in the layer of what it adapts."""
         adapted = self.adds(name)
         return self.inner.role(name) if adapted is None else TensorRole(Role.ADAPTER, self.inner.role(adapted).layer)
 
@@ -127,6 +129,7 @@ class AdaptedArchitecture:
         return spec.experts_per_token / spec.experts if spec and spec.experts and ".experts." in name else 1.0
 
     def context(self) -> int:
+        """The inner architecture's."""
         return self.inner.context()
 
     def spec(self) -> DecoderSpec | None:
@@ -134,5 +137,6 @@ class AdaptedArchitecture:
         return None
 
     def weights(self) -> Path | None:
+        """The inner architecture's; None where it brings none."""
         give = getattr(self.inner, "weights", None)
         return give() if give else None

@@ -94,7 +94,9 @@ class Int8Linear(nn.Module):
     """
 
     levels: torch.Tensor
+    """(out, in) int8."""
     scale: torch.Tensor
+    """(out,) bfloat16."""
 
     def __init__(
         self,
@@ -127,6 +129,7 @@ class Int8Linear(nn.Module):
         return dequantise(self.levels, self.scale)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., in) to (..., out)."""
         if self.compute is not None:
             out = int8_product(x.to(self.compute), self.levels, self.scale).to(x.dtype)
         elif torch.is_autocast_enabled(x.device.type):
@@ -136,6 +139,7 @@ class Int8Linear(nn.Module):
         return out if self.bias is None else out + self.bias.to(out.dtype)
 
     def extra_repr(self) -> str:
+        """As ``nn.Linear`` prints itself."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
