@@ -21,7 +21,7 @@ __all__ = ["Part", "Tensor", "check", "given"]
 Floats = NDArray[np.float32]
 
 #: Elements that are read, and so are in memory, at once.
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 
 #: safetensors' word -> numpy's; BF16 is the upper half of a float32.
 TYPES = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
@@ -76,7 +76,7 @@ class Tensor:
     """Below one another."""
 
     def blocks(self) -> Iterator[Floats]:
-        """All rows, in blocks of a few megabytes."""
+        """All rows, in blocks of a few megabytes at most."""
         for part in self.parts:
             rows, columns = part.shape()
             step = max(1, BLOCK // columns)
