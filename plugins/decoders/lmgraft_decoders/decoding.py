@@ -199,10 +199,7 @@ class _Layer:
         keys = cache.keys[number].view(groups, width, -1)[:, :, low:end]
         values = cache.values[number].view(groups, -1, width)[:, low:end]
         asked = (query * self.scale).reshape(groups, -1, width)
-        if seen is None:
-            scores = torch.bmm(asked, keys)
-        else:
-            scores = torch.baddbmm(seen, asked, keys)
+        scores = torch.bmm(asked, keys) if seen is None else torch.baddbmm(seen, asked, keys)
         return torch.bmm(torch.softmax(scores, -1), values).view(query.shape[0], -1)
 
     def _many(

@@ -74,9 +74,13 @@ def joined(parts: Sequence[nn.Module], gain: Gain | None, kind: torch.dtype) -> 
     """The products of ``parts`` as one, in ``kind``."""
     if any(isinstance(part, Int8Linear) for part in parts):
         return _Each(parts)
-    if kind is torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if kind is torch.bfloat16 and not _bfloat16():
         return _Plain(parts, gain, kind)
     return _Packed(parts, gain, kind)
+
+
+def _bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _whole(parts: Sequence[Any], gain: Gain | None) -> tuple[torch.Tensor, torch.Tensor | None]:
