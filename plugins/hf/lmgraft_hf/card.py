@@ -189,7 +189,7 @@ def _text(text: str) -> str:
 
 def _code(text: str) -> str:
     """Within backticks."""
-    return printable(" ".join(text.split())).replace("`", "'")
+    return re.sub("[`<>]", "'", printable(" ".join(text.split())))
 
 
 def _quoted(text: str) -> str:
