@@ -214,7 +214,10 @@ def test_names_cannot_break_the_card(model):
     read = header(model.parent / sorted(path.name for path in model.parent.glob("out*"))[-1])
     assert read["license_name"] == "x: y ---" or read["license_name"] == "x: y\n---"
     assert read["language"] == ["no", "a: b"]
-    assert "<script>" not in text
+    before, _, rest = text.partition("````json\n")  # four: the settings hold three
+    settings, _, after = rest.partition("\n````\n")
+    assert json.loads(settings)
+    assert "<script>" not in before + after
     assert "\x1b" not in text
     assert text.count("\n---\n") == 1
     assert all(line.count(" | ") <= 4 for line in text.splitlines() if line.startswith("| a "))
