@@ -46,9 +46,9 @@ def moved(batch: Batch, device: torch.device) -> Batch:
     return dataclasses.replace(batch, **there, values=values)
 
 
-def feed(batch: Batch, multiple: int, packed: bool = False) -> Fed:
+def feed(batch: Batch, multiple: int, packed: bool = False, window: int = 0) -> Fed:
     """``multiple``: the length becomes one of it, by padding at the right that nothing before it sees. ``packed``: all
-    documents of all rows one after another."""
+    documents of all rows one after another. ``window``: a token sees so many, itself among them; 0: all before it."""
     extra = -batch.tokens.shape[1] % multiple
     segments = batch.segments
     if segments is None and (extra or packed):
@@ -58,7 +58,8 @@ def feed(batch: Batch, multiple: int, packed: bool = False) -> Fed:
     if segments is not None:
         segments = functional.pad(segments, (0, extra), value=-1)
     if not packed:
-        return Fed(batch, tokens, positions, _unseen(tokens, segments))
+        return Fed(batch, tokens, positions, _unseen(tokens, segments, window))
+    assert not window, "Transformer Engine's layers are not used with a window"
     assert segments is not None, "filled above"
     ends = _ends(segments)
     return Fed(batch, tokens.view(1, -1), positions.view(1, -1), None, ends, int(ends.diff().max()))
@@ -72,11 +73,13 @@ def _ends(segments: torch.Tensor) -> torch.Tensor:
     return torch.cat((starts, starts.new_tensor([segments.numel()]))).to(torch.int32)
 
 
-def _unseen(tokens: torch.Tensor, segments: torch.Tensor | None) -> torch.Tensor:
+def _unseen(tokens: torch.Tensor, segments: torch.Tensor | None, window: int) -> torch.Tensor:
     """A token sees those up to itself of its own segment; padding sees padding, so no row of the softmax is empty."""
     length = tokens.shape[1]
     order = torch.arange(length, device=tokens.device)
     unseen = (order[None, :] > order[:, None])[None]
+    if window:
+        unseen = unseen | (order[None, :] <= order[:, None] - window)
     if segments is not None:
         unseen = unseen | (segments[:, :, None] != segments[:, None, :])
     return unseen[:, None]

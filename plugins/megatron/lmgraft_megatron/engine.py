@@ -193,7 +193,7 @@ class MegatronEngine:
 
     def _fed(self, batch: Batch) -> Fed:
         multiple = self._layout.tensor if self._layout.sequence_parallel else 1
-        return feed(moved(batch, self._layout.device), multiple, self._packed)
+        return feed(moved(batch, self._layout.device), multiple, self._packed, self._spec.window)
 
     def _vocabulary(self) -> head.Vocabulary:
         layout, size = self._layout, self._plan.vocab_size

@@ -15,7 +15,7 @@ from lmgraft.seams.parallelism import Engine, EnginePlan
 from lmgraft.training import joining, ranks
 
 from lmgraft_megatron.plugin import MegatronConfig
-from lmgraft_megatron.refusals import expressible, rates, split
+from lmgraft_megatron.refusals import asked_only, expressible, rates, split
 
 __all__ = ["Megatron"]
 
@@ -59,7 +59,10 @@ class _Body:
         from torch import distributed
 
         config = self.config
-        problems = list(expressible(plan.architecture.spec(), config, distributed.get_world_size()))
+        problems = [
+            *expressible(plan.architecture.spec(), config, distributed.get_world_size()),
+            *asked_only(plan.precision),
+        ]
         if problems:
             raise UserError(problems)
         from lmgraft_megatron.layout import joined_layout
@@ -94,11 +97,16 @@ def _engine(config: MegatronConfig, plan: EnginePlan) -> bool:
     """Are the layers to be Transformer Engine's? Its attention over packed documents is made for half precision."""
     there = importlib.util.find_spec("transformer_engine") is not None
     fits = there and plan.device == "cuda" and plan.precision == "bfloat16"
+    spec = plan.architecture.spec() if fits else None
+    window = spec is not None and spec.window > 0
+    if window and config.transformer_engine:
+        cause = "this architecture's attention has a sliding window, which is not built for packed documents there"
+        raise UserError(Problem("transformer_engine=true cannot be used", cause, "parallelism.transformer_engine=null"))
     if config.transformer_engine and not fits:
         cause = "it runs on CUDA and in bfloat16 only" if there else "it is not installed"
         remedy = "parallelism.transformer_engine=null" + ("" if there else ", or pip install 'lmgraft[te]'")
         raise UserError(Problem("transformer_engine=true cannot be used", cause, remedy))
-    return fits if config.transformer_engine is None else config.transformer_engine
+    return fits and not window and config.transformer_engine is not False
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lmgraft.seams.architecture import DecoderSpec
+from lmgraft.training.rotary import inverse_frequencies
 from torch.nn import functional
 
 from lmgraft_megatron.layout import Layout
@@ -29,6 +30,7 @@ with warnings.catch_warnings():
 
 from lmgraft_megatron.batches import Fed
 from lmgraft_megatron.norm import Norm
+from lmgraft_megatron.parallel_block import ParallelLayer
 
 __all__ = ["Decoder", "build", "padded"]
 
@@ -61,6 +63,7 @@ class Decoder(GPTModel):  # type: ignore[misc]
         super().__init__(**settings)
         if spec.positions == "rope":
             self.rotary_pos_emb = Turns(spec.head_dim, 1.0, rotary_base=spec.rope_theta, use_cpu_initialization=True)
+            self.rotary_pos_emb.inv_freq = inverse_frequencies(spec)
         if spec.positions == "learned" and self.pre_process:
             # Megatron makes this table in float32 whatever the others are, and leaves it to a wrapper to change it.
             self.embedding.position_embeddings.to(self.config.params_dtype)
@@ -164,18 +167,23 @@ def _config(spec: DecoderSpec, precision: str, layout: Layout) -> Any:
 
 
 def _layer(spec: DecoderSpec, config: Any, engine: bool) -> ModuleSpec:
-    if engine:
-        fused = copy.deepcopy(get_gpt_layer_with_transformer_engine_spec())
-        if spec.norm == "none":
-            # Its projections bring the norm before them along; these are without.
-            from megatron.core.extensions.transformer_engine import TEColumnParallelLinear
-
-            fused.submodules.self_attention.submodules.linear_qkv = TEColumnParallelLinear
-            fused.submodules.mlp.submodules.linear_fc1 = TEColumnParallelLinear
-        return fused
-    # Specs are shared between calls in some versions: a copy is ours to change.
-    layer = copy.deepcopy(get_gpt_layer_local_spec(normalization=config.normalization))
     norm: Any = IdentityOp if spec.norm == "none" else Norm
+    # Specs are shared between calls in some versions: a copy is ours to change.
+    if engine:
+        layer = copy.deepcopy(get_gpt_layer_with_transformer_engine_spec())
+        if spec.norm != "none" and not spec.parallel_block:
+            return layer
+        # Its projections bring the norm before them along; these are without.
+        from megatron.core.extensions.transformer_engine import TEColumnParallelLinear
+
+        layer.submodules.self_attention.submodules.linear_qkv = TEColumnParallelLinear
+        layer.submodules.mlp.submodules.linear_fc1 = TEColumnParallelLinear
+    else:
+        layer = copy.deepcopy(get_gpt_layer_local_spec(normalization=config.normalization))
     layer.submodules.input_layernorm = norm
     layer.submodules.pre_mlp_layernorm = norm
+    if spec.parallel_block:
+        layer.module = ParallelLayer
+        if spec.shared_norm:
+            layer.submodules.pre_mlp_layernorm = IdentityOp
     return layer

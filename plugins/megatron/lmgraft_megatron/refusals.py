@@ -9,12 +9,12 @@ from lmgraft.errors import Problem
 from lmgraft.seams.architecture import Role
 
 if TYPE_CHECKING:
-    from lmgraft.recipe import Recipe
+    from lmgraft.recipe import PartUse, Recipe
     from lmgraft.seams.architecture import DecoderSpec, TensorRole
 
     from lmgraft_megatron.plugin import MegatronConfig
 
-__all__ = ["expressible", "of_recipe", "rates", "split"]
+__all__ = ["asked_only", "expressible", "of_recipe", "rates", "split"]
 
 #: Roles that megatron keeps in one matrix.
 FUSED = ((Role.QUERY, Role.KEY, Role.VALUE), (Role.MLP_GATE, Role.MLP_IN))
@@ -28,22 +28,27 @@ def of_recipe(config: MegatronConfig, recipe: Recipe, stage: str) -> Iterator[Pr
         cause = "megatron-core runs on CUDA, and on a processor for tests and small models"
         yield Problem("device=mps cannot be used with megatron", cause, "device=cpu, or parallelism=single")
     node = recipe.stage(stage)
-    architecture = next((part for part in node.parts if part.seam == "architecture"), None)
     ranks = config.size()
-    if architecture is not None:
-        give: Any = getattr(architecture.config, "spec", None)
-        if give is None:
-            cause = "its settings give no decoder spec, from which megatron's layers could be built"
-            yield Problem(
-                f"{architecture.path}: megatron cannot build {architecture.config.part}", cause, "parallelism=ddp"
-            )
-        elif not list(architecture.config.check()):
-            yield from expressible(give(), config, ranks)
+    for part in node.parts:
+        if part.seam == "architecture":
+            yield from _of_architecture(part, config, ranks)
     size = ranks // (config.tensor * config.pipeline)
     batch = getattr(node.config, "batch", None)
     if isinstance(batch, int) and batch < size:
         cause = f"{ranks} ranks are {config.tensor} * {config.pipeline} * {size}: {size} ranks read different data"
         yield Problem(f"{stage}.batch={batch} cannot be shared out", cause, f"{stage}.batch={size} or more")
+
+
+def _of_architecture(part: PartUse, config: MegatronConfig, ranks: int) -> Iterator[Problem]:
+    if list(part.config.check()):
+        return  # told already, and sizes that cannot be say nothing of layouts
+    give: Any = getattr(part.config, "spec", lambda: None)
+    spec = give()
+    if spec is None:
+        cause = "its settings give no decoder spec, from which megatron's layers could be built"
+        yield Problem(f"{part.path}: megatron cannot build {part.config.part}", cause, "parallelism=ddp")
+    else:
+        yield from expressible(spec, config, ranks)
 
 
 def expressible(spec: DecoderSpec | None, config: MegatronConfig, ranks: int) -> Iterator[Problem]:
@@ -58,26 +63,44 @@ def expressible(spec: DecoderSpec | None, config: MegatronConfig, ranks: int) ->
         cause = "its architecture gives no decoder spec, from which megatron's layers could be built"
         yield Problem("megatron cannot build this model", cause, "parallelism=ddp, or an architecture such as llama")
         return
-    for what, there in (
-        ("positions as biases of attention (ALiBi)", spec.positions == "alibi"),
-        ("attention and MLP side by side (a parallel block)", spec.parallel_block),
-        ("a mixture of experts", spec.experts > 0),
-    ):
-        if there:
-            cause = f"megatron-core's layers have no place here for {what}"
-            yield Problem(
-                "megatron cannot express this architecture", cause, "parallelism=ddp, or another architecture"
-            )
+    lacking = [
+        what
+        for what, there in (
+            ("positions as biases of attention (ALiBi)", spec.positions == "alibi"),
+            ("a norm right after the embedding", spec.embedding_norm),
+            ("a mixture of experts", spec.experts > 0),
+        )
+        if there
+    ]
+    if lacking:
+        cause = f"megatron-core's layers have no place here for {', nor for '.join(lacking)}"
+        yield Problem("megatron cannot express this architecture", cause, "parallelism=ddp, or another architecture")
     for name, value, parts, key in (
         ("heads", spec.heads, tensor, "tensor"),
         ("kv_heads", spec.kv_heads, tensor, "tensor"),
         ("mlp", spec.mlp, tensor, "tensor"),
         ("layers", spec.layers, pipeline, "pipeline"),
     ):
+        if name == "kv_heads" and _shared_evenly(spec, parts):
+            continue
         if value % parts:
             fits = [number for number in range(1, parts) if value % number == 0]
             cause = f"{value} {name} cannot be split into {parts} equal parts"
             yield Problem(f"parallelism.{key}={parts} does not fit the model", cause, f"parallelism.{key}={fits[-1]}")
+
+
+def _shared_evenly(spec: DecoderSpec, tensor: int) -> bool:
+    """Can ranks share key heads? They split the rows of a head's queries, its key and its value evenly."""
+    if tensor <= spec.kv_heads or tensor % spec.kv_heads:
+        return False
+    return (spec.heads + 2 * spec.kv_heads) * spec.head_dim % tensor == 0
+
+
+def asked_only(precision: str) -> Iterator[Problem]:
+    """Why megatron's layers cannot hold weights of this kind; nothing where they can."""
+    if precision == "int8":
+        cause = "8-bit weights are for asking a model on one device, and megatron's layers hold floats"
+        yield Problem("precision=int8 cannot be used with megatron", cause, "precision=bfloat16, or parallelism=single")
 
 
 def split(trainable: frozenset[Role], spec: DecoderSpec | None) -> list[Problem]:

@@ -163,6 +163,9 @@ def _vocabulary(name: str, weight: nn.Parameter, size: int, layout: Layout, dupl
 
 
 def _qkv(prefix: str, linear: Any, spec: DecoderSpec, layout: Layout) -> Iterator[Shard]:
+    if spec.kv_heads < layout.tensor:
+        yield from _shared_group(prefix, linear, spec, layout)
+        return
     groups, each = spec.kv_heads // layout.tensor, spec.heads // spec.kv_heads
     for kind in ("weight", "bias"):
         parameter = getattr(linear, kind)
@@ -173,6 +176,25 @@ def _qkv(prefix: str, linear: Any, spec: DecoderSpec, layout: Layout) -> Iterato
             rows = groups * heads * spec.head_dim
             shape = (rows, *parameter.shape[1:])
             yield Shard(f"{prefix}.{letter}_proj.{kind}", parameter, window, shape, 0, layout.tensor_rank * rows)
+
+
+def _shared_group(prefix: str, linear: Any, spec: DecoderSpec, layout: Layout) -> Iterator[Shard]:
+    """Fewer key heads than ranks: Megatron cuts the rows of a group evenly between the ranks that share it, wherever
+    that is, and they show one another what comes out. No weight lies on two ranks; some ranks hold no key."""
+    each, sharing = spec.heads // spec.kv_heads, layout.tensor // spec.kv_heads
+    group, place = divmod(layout.tensor_rank, sharing)
+    for kind in ("weight", "bias"):
+        parameter = getattr(linear, kind)
+        if not _there(parameter):
+            continue
+        here = place * parameter.shape[0]
+        for letter, first, heads in (("q", 0, each), ("k", each, 1), ("v", each + 1, 1)):
+            begin, size = first * spec.head_dim, heads * spec.head_dim
+            low = min(max(begin, here), begin + size)
+            rows = max(0, min(begin + size, here + parameter.shape[0]) - low)
+            window = _rows(low - here if rows else 0, rows)
+            start = group * size + low - begin
+            yield Shard(f"{prefix}.{letter}_proj.{kind}", parameter, window, (rows, *parameter.shape[1:]), 0, start)
 
 
 def _heads(groups: int, slots: int, width: int, start: int, heads: int) -> Window:

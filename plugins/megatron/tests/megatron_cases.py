@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,30 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama_bare": ("llama", {**SIZES, "kv_heads": 2, "norm": "none"}),
     "gpt2": ("gpt2", SIZES),
     "gpt2_bare": ("gpt2", {**SIZES, "norm": "none", "tied": False}),
+    # One key head for both ranks of tensor=2, one norm for both halves of a block; then a norm and a key head each.
+    "falcon": ("falcon", {**SIZES, "kv_heads": 1}),
+    "falcon_two": ("falcon", {**SIZES, "kv_heads": 2, "new_decoder": True, "shared_norm": False, "bias": True}),
+    "window": ("llama", {**SIZES, "kv_heads": 1, "window": 5}),
+    "stretched": ("llama", {**SIZES, "kv_heads": 2, "rope_scaling": {"kind": "linear", "factor": 4.0}}),
 }
 
 
 def part(seam: str, name: str, **settings: Any) -> Any:
     """A part as a recipe gets it: by its name, through the registry."""
     component = registry().get(seam, name).component
-    defaults = component.config()
-    typed = {
-        key: type(getattr(defaults, key))(value) if hasattr(getattr(defaults, key), "name") else value
-        for key, value in settings.items()
-    }
-    return build(component, component.config(**typed))
+    return build(component, component.config(**_typed(component.config(), settings)))
+
+
+def _typed(defaults: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Words as the enumerations, and mappings as the settings, that a config has there."""
+    found = {}
+    for key, value in settings.items():
+        kind = type(getattr(defaults, key))
+        if isinstance(value, Mapping):
+            found[key] = kind(**_typed(kind(), value))
+        else:
+            found[key] = kind(value) if issubclass(kind, Enum) else value
+    return found
 
 
 class Everything:

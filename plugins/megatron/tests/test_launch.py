@@ -61,8 +61,9 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_transformer_engine_is_taken_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    def chosen(setting: bool | None, device: str, precision: str) -> bool:
-        plan: Any = SimpleNamespace(device=device, precision=precision)
+    def chosen(setting: bool | None, device: str, precision: str, window: int = 0) -> bool:
+        spec = SimpleNamespace(window=window)
+        plan: Any = SimpleNamespace(device=device, precision=precision, architecture=SimpleNamespace(spec=lambda: spec))
         return megatron._engine(MegatronConfig(transformer_engine=setting), plan)
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
@@ -70,6 +71,9 @@ def test_transformer_engine_is_taken_where_it_works(monkeypatch: pytest.MonkeyPa
     assert not chosen(None, "cuda", "float32")
     assert not chosen(None, "cpu", "bfloat16")
     assert not chosen(False, "cuda", "bfloat16")
+    assert not chosen(None, "cuda", "bfloat16", window=8)
+    with pytest.raises(UserError, match="sliding window"):
+        chosen(True, "cuda", "bfloat16", window=8)
     with pytest.raises(UserError, match="CUDA and in bfloat16 only"):
         chosen(True, "cpu", "float32")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -89,5 +93,5 @@ def test_the_environment_is_put_back() -> None:
 def test_a_layout_that_does_not_fit_is_refused_by_the_ranks_too(tmp_path: Path) -> None:
     """An evaluate stage knows the model only when it builds it."""
     pytest.importorskip("megatron.core")
-    with pytest.raises(UserError, match="2 kv_heads cannot be split into 4"):
-        part("parallelism", "megatron", tensor=4, threads=1).launch(Ask({"llama": tmp_path}, tmp_path))
+    with pytest.raises(UserError, match="4 heads cannot be split into 3"):
+        part("parallelism", "megatron", tensor=3, threads=1).launch(Ask({"llama": tmp_path}, tmp_path))

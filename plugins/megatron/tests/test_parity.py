@@ -28,8 +28,9 @@ NAMES = (
     "llama_bare-causal_lm",
     "llama-everything",
 )
+OTHERS = ("falcon-causal_lm", "falcon-sft", "falcon_two-causal_lm", "window-causal_lm", "stretched-causal_lm")
 FEW = ("llama-causal_lm", "llama_tied-causal_lm", "llama-everything", "gpt2-sft")
-ASKED = ("llama", "llama_tied", "gpt2")
+ASKED = ("llama", "llama_tied", "gpt2", "falcon", "window")
 Trained = Callable[[str], Path]
 
 
@@ -51,6 +52,8 @@ def apart(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> floa
     [
         *((layout, name) for layout in ("tp2", "pp2", "sp", "tp2_pp2") for name in NAMES),
         *((layout, name) for layout in ("dp2", "tp2_dp2") for name in FEW),
+        *((layout, name) for layout in ("tp2", "sp", "tp2_pp2") for name in OTHERS),
+        ("tp2_dp2", "falcon-causal_lm"),
     ],
 )
 def test_parity_of_losses_and_gradients(layout: str, name: str, trained: Trained) -> None:

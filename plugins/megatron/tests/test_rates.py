@@ -45,7 +45,12 @@ def single(launch: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "names"),
-    [("tp2", ("wider", "wider_heads")), ("tp2_pp2", ("wider_heads",)), ("pp2_dp2", ("wider",)), ("tp2_dp2", ("wider",))],
+    [
+        ("tp2", ("wider", "wider_heads")),
+        ("tp2_pp2", ("wider_heads",)),
+        ("pp2_dp2", ("wider",)),
+        ("tp2_dp2", ("wider",)),
+    ],
 )
 def test_rates_are_those_of_one_process(
     layout: str, names: tuple[str, ...], launch: Any, single: Path, tmp_path: Path
@@ -62,5 +67,5 @@ def test_rates_are_those_of_one_process(
 @pytest.mark.slow
 def test_the_distributed_optimizer_refuses_what_it_cannot(launch: Any, tmp_path: Path) -> None:
     pytest.importorskip("megatron.core")
-    with pytest.raises(UserError, match="q_proj.weight at another rate than"):
+    with pytest.raises(UserError, match=r"q_proj\.weight at another rate than"):
         launch("pp2_dp2", Ruled(tmp_path, ("wider_heads",)))

@@ -7,10 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from lmgraft.errors import Problem
+from lmgraft.errors import Problem, UserError
+from lmgraft.registry import registry
 from lmgraft.seams.architecture import DecoderSpec
 from lmgraft_megatron.plugin import MegatronConfig, lmgraft_parallelism
-from lmgraft_megatron.refusals import expressible
+from lmgraft_megatron.refusals import asked_only, expressible
+from megatron_cases import part
+from torch import distributed
 
 SPEC = DecoderSpec(layers=6, hidden=64, heads=4, kv_heads=2, head_dim=16, mlp=96, context=32)
 
@@ -23,12 +26,14 @@ def facts(spec: DecoderSpec | None, ranks: int | None = None, **layout: Any) -> 
 @pytest.mark.parametrize(
     ("changes", "layout", "said", "remedy"),
     [
-        ({}, {"tensor": 4}, "2 kv_heads", "parallelism.tensor=2"),
+        ({"heads": 9, "kv_heads": 3}, {"tensor": 4}, "3 kv_heads", "parallelism.tensor=3"),
         ({"kv_heads": 4}, {"tensor": 3}, "4 heads", "parallelism.tensor=2"),
+        ({"heads": 12, "kv_heads": 4}, {"tensor": 6}, "4 kv_heads", "parallelism.tensor=4"),
+        ({"heads": 4, "kv_heads": 1, "head_dim": 9}, {"tensor": 4}, "1 kv_heads", "parallelism.tensor=1"),
         ({"mlp": 95}, {"tensor": 2}, "95 mlp", "parallelism.tensor=1"),
         ({}, {"pipeline": 4}, "6 layers", "parallelism.pipeline=3"),
         ({"positions": "alibi"}, {}, "ALiBi", "parallelism=ddp"),
-        ({"parallel_block": True}, {}, "parallel block", "parallelism=ddp"),
+        ({"embedding_norm": True}, {}, "right after the embedding", "parallelism=ddp"),
         ({"experts": 8}, {}, "experts", "parallelism=ddp"),
     ],
 )
@@ -41,6 +46,9 @@ def test_what_does_not_divide_or_cannot_be_expressed(
 
 def test_what_fits_is_not_refused() -> None:
     assert facts(SPEC, tensor=2, pipeline=3) == []
+    assert facts(SPEC, tensor=4) == []  # two ranks share a key head
+    assert facts(replace(SPEC, kv_heads=1, parallel_block=True, window=8), tensor=2) == []
+    assert facts(replace(SPEC, parallel_block=True, shared_norm=False), tensor=2) == []
     assert facts(SPEC, ranks=12, tensor=2, pipeline=3) == []
 
 
@@ -69,15 +77,52 @@ def architecture(**methods: Any) -> Any:
 def test_a_recipe_is_refused_before_training() -> None:
     fits = recipe(architecture(spec=lambda: SPEC))
     assert list(MegatronConfig(tensor=2).check_recipe(fits, "pretrain")) == []
-    assert "kv_heads" in next(iter(MegatronConfig(tensor=4).check_recipe(fits, "pretrain"))).cause  # type: ignore[union-attr]
-    (said,) = MegatronConfig().check_recipe(recipe(architecture()), "pretrain")
-    assert "some" in said.fact  # type: ignore[union-attr]
+    assert "heads" in next(iter(MegatronConfig(tensor=3).check_recipe(fits, "pretrain"))).cause  # type: ignore[union-attr]
+    for without in (architecture(), architecture(spec=lambda: None)):
+        (said,) = MegatronConfig().check_recipe(recipe(without), "pretrain")
+        assert said.fact == "pretrain.architecture: megatron cannot build some"  # type: ignore[union-attr]
+        assert "decoder spec" in said.cause  # type: ignore[union-attr]
     (said,) = MegatronConfig().check_recipe(recipe(architecture(spec=lambda: SPEC), device="mps"), "pretrain")
     assert "mps" in said.fact  # type: ignore[union-attr]
     (said,) = MegatronConfig(tensor=2, ranks=8).check_recipe(
         recipe(architecture(spec=lambda: SPEC), batch=3), "pretrain"
     )
     assert "4 ranks read different data" in said.cause  # type: ignore[union-attr]
+
+
+def test_weights_of_8_bits_are_refused() -> None:
+    (said,) = asked_only("int8")
+    assert "int8" in said.fact
+    assert list(asked_only("bfloat16")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("bloom", {}, "ALiBi), nor for a norm right after the embedding"),
+        ("mixtral", {}, "mixture of experts"),
+        ("lstm", {}, "no decoder spec, from which"),
+    ],
+)
+def test_families_are_refused_when_composed_and_when_built(name: str, settings: dict[str, Any], said: str) -> None:
+    """In three lines each, and before anything of megatron-core is made."""
+    from lmgraft_megatron.megatron import _Body
+
+    config = registry().get("architecture", name).component.config(**settings)
+    config.part = name
+    composed = list(MegatronConfig().check_recipe(recipe(config), "pretrain"))
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        plan: Any = SimpleNamespace(architecture=part("architecture", name, **settings), precision="float32")
+        with pytest.raises(UserError) as raised:
+            _Body(MegatronConfig(), lambda make: None, "cpu").engine(plan)
+    finally:
+        distributed.destroy_process_group()
+    for problems in (composed, raised.value.problems):
+        (problem,) = problems
+        assert problem.fact
+        assert said in problem.cause
+        assert "parallelism=ddp" in problem.remedy
 
 
 def test_ranks_come_from_the_setting_the_job_or_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
