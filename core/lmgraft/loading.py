@@ -26,8 +26,11 @@ def model_folder(place: Path) -> Path:
         return place
     if (place / manifest.FILE).is_file():
         data = manifest.read(place)
-        for name in reversed(list(data.get("stages", {}))):
+        stages: dict[str, Any] = data.get("stages", {})
+        for name in reversed(list(stages)):
             folder = place / "stages" / name
+            if stages[name].get("kind") == "export":
+                continue  # a copy of one, maybe rounded
             if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors*")):
                 return Path(folder).resolve()
         raise UserError(

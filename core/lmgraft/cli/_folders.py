@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import re
@@ -13,20 +14,20 @@ from pathlib import Path
 
 from lmgraft.errors import Problem, Stopped, UserError
 
-__all__ = ["bad_out", "model", "whole"]
+__all__ = ["bad_out", "model", "run_of", "stage_of_run", "whole"]
 
 _REMEDY = "name an OUT where you may write and where there is room"
 
 
 def model(text: str) -> Path:
-    """A folder that holds a whole model, or the last model of a run directory.
+    """A folder that holds a whole model; of a run directory the last one, or with ``RUN:STAGE`` a stage's.
 
     :raises UserError: there is none.
     """
     from lmgraft import loading
     from lmgraft.artifacts import checkpoint
 
-    place = Path(text).expanduser()
+    place = stage_of_run(text) or Path(text).expanduser()
     if not place.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", text):
         remedy = f"check the path; a model of the Hugging Face hub is fetched by hf download {text} --local-dir FOLDER"
         raise UserError(Problem(f"{text} holds no model", "there is no such folder", remedy))
@@ -35,6 +36,42 @@ def model(text: str) -> Path:
     folder = loading.model_folder(place)
     checkpoint.verify(folder)
     return folder
+
+
+def run_of(text: str) -> tuple[Path, str] | None:
+    """The run directory that is named, and the stage, if one is (``RUN:STAGE``); None: the text names no run."""
+    from lmgraft import manifest
+
+    whole_text = Path(text).expanduser()
+    run, colon, stage = text.rpartition(":")
+    if whole_text.exists() or not colon:
+        return (whole_text, "") if (whole_text / manifest.FILE).is_file() else None
+    folder = Path(run).expanduser()
+    return (folder, stage) if (folder / manifest.FILE).is_file() else None
+
+
+def stage_of_run(text: str) -> Path | None:
+    """The artifact of ``RUN:STAGE``; None where the text names no stage that way.
+
+    :raises UserError: the run has no such stage, or it has not ended.
+    """
+    from lmgraft.api import open_run
+    from lmgraft.rundir import linked
+
+    named = run_of(text)
+    if named is None or not named[1]:
+        return None
+    run, stage = named
+    stages = list(open_run(run).data.get("stages") or {})
+    if stage not in stages:
+        close = difflib.get_close_matches(stage, stages, 1)
+        remedy = f"{run}:{close[0]}" if close else f"its stages: {', '.join(stages) or 'none yet'}"
+        raise UserError(Problem(f"the run {run} has no stage {stage}", "run.json does not list it", remedy))
+    place = linked(run, stage)
+    if place is None:
+        cause = "the stage has not ended, or what it made was removed"
+        raise UserError(Problem(f"{text} holds nothing yet", cause, "lmgraft run the recipe to its end"))
+    return place
 
 
 def bad_out(out: Path, models: Sequence[Path]) -> Iterator[Problem]:

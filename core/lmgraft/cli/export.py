@@ -55,14 +55,15 @@ class _Formats(click.Group):
     epilog="""\b
 Examples:
   lmgraft export hf runs/quickstart/2026-01-31_12-00-00 out/ --license apache-2.0
-  lmgraft export gguf out/stages/pretrain model-gguf/ --type q8_0
+  lmgraft export gguf runs/solar/2026-01-31_12-00-00:sft model-gguf/ --type q8_0
+  lmgraft export gguf mistral-7b/ mistral-gguf/ --type q4_0
   lmgraft export gguf --help                           the settings of a format""",
 )
 def export() -> None:
     """Writes a model in another format.
 
-    MODEL is a model folder, of lmgraft or of others, or a run directory, whose last model is taken and whose recipe,
-    sources and scores are told in a model card. It is left as it is; OUT is a new folder.
+    MODEL is a model folder, of lmgraft or of others, or a run directory: its last model is taken, or with RUN:STAGE a
+    stage's, and recipe, sources and scores are told in a model card. It is left as it is; OUT is a new folder.
     """
 
 
@@ -74,7 +75,7 @@ def _command(component: Component[Any]) -> click.Command:
     asks = tuple(getattr(component.config, "asks", ()))
 
     def call(paths: tuple[str, ...], **given: Any) -> int:
-        told = {key: given.pop(key) for key in ("known_stage", *(f"known_{fact}" for fact in _TOLD)) if key in given}
+        told = {fact: given.pop(f"known_{fact}") for fact in _TOLD if f"known_{fact}" in given}
         try:
             return _export(component, settings, paths, given, told)
         except UserError as error:
@@ -101,10 +102,7 @@ _TOLD = {
 
 
 def _known_options(asks: Sequence[str]) -> list[click.Option]:
-    stage = click.Option(
-        ["known_stage", "--stage"], metavar="NAME", help="Of a run, the model of this stage.  [default: the last one]"
-    )
-    return [stage] + [
+    return [
         click.Option([f"known_{fact}", option], metavar=metavar, help=text, multiple=many)
         for fact, (option, metavar, text, many) in _TOLD.items()
         if fact in asks
@@ -137,11 +135,11 @@ def _export(
     from lmgraft.stages import export as stage
 
     config = config_of(component.config, component.name, settings, given)
-    place, model, out = _places(component.name, paths, told.pop("known_stage", None))
+    model, out = _places(component.name, paths)
     problems = list(_bad_facts(told))
     if problems:
         raise UserError(problems)
-    known = facts.asked(_known(place, model, told), getattr(config, "asks", ()))
+    known = facts.asked(_known(paths[0], model, told), getattr(config, "asks", ()))
     part = registry.build(component, config)
     started = time.monotonic()
     with Console().progress("exporting", None, "B") as bar, _folders.whole(out) as (folder, alive):
@@ -159,8 +157,8 @@ def _export(
     return 0
 
 
-def _places(name: str, paths: Sequence[str], stage: str | None) -> tuple[Path, Path, Path]:
-    """What was named, the model folder, and the place of the result, which is not there yet.
+def _places(name: str, paths: Sequence[str]) -> tuple[Path, Path]:
+    """The model folder, and the place of the result, which is not there yet.
 
     :raises UserError: with everything that is wrong with them.
     """
@@ -172,44 +170,25 @@ def _places(name: str, paths: Sequence[str], stage: str | None) -> tuple[Path, P
         )
         cause = f"{said}; it takes two, the model and a new folder for the result"
         raise UserError(Problem(f"lmgraft export {name} wants two folders", cause, f"lmgraft export {name} MODEL OUT"))
-    place, out = Path(paths[0]).expanduser(), Path(paths[1]).expanduser()
     problems: list[Problem] = []
-    model = place
+    model, out = Path(paths[0]).expanduser(), Path(paths[1]).expanduser()
     try:
-        model = _stage(place, stage) if stage is not None else _folders.model(paths[0])
+        model = _folders.model(paths[0])
     except UserError as error:
         problems += error.problems
     problems += _folders.bad_out(out, [model])
     if problems:
         raise UserError(problems)
-    return place, model, out
-
-
-def _stage(place: Path, name: str) -> Path:
-    """The model that a stage of a run made."""
-    from lmgraft.api import open_run
-    from lmgraft.artifacts import checkpoint
-    from lmgraft.rundir import linked
-
-    data = open_run(place).data
-    stages = data.get("stages", {})
-    folder = linked(place, name) if name in stages else None
-    if folder is None or not (folder / checkpoint.CONFIG).is_file():
-        made = [one for one in stages if (place / "stages" / one / checkpoint.CONFIG).is_file()]
-        cause = f"models there are of {', '.join(made) or 'no stage'}"
-        near = table.close(name, made) or f"--stage {made[-1] if made else 'NAME'}"
-        raise UserError(Problem(f"--stage {name} names no model of {place}", cause, near))
-    checkpoint.verify(folder)
-    return folder
+    return model, out
 
 
 def _bad_facts(told: dict[str, Any]) -> list[Problem]:
     from lmgraft.stages.export_settings import ExportStage
 
     config = ExportStage(
-        name=told.get("known_name"),
-        license=told.get("known_license"),
-        languages=list(told.get("known_languages") or ()),
+        name=told.get("name"),
+        license=told.get("license"),
+        languages=list(told.get("languages") or ()),
     )
     found = []
     for text in config.check():
@@ -221,21 +200,22 @@ def _bad_facts(told: dict[str, Any]) -> list[Problem]:
     return found
 
 
-def _known(place: Path, model: Path, told: dict[str, Any]) -> Known:
+def _known(text: str, model: Path, told: dict[str, Any]) -> Known:
     """What the run says of its model, where a run directory was named, and what the user says."""
     from lmgraft import known as facts
     from lmgraft import manifest
+    from lmgraft.cli import _folders
     from lmgraft.seams.exporter import Known
 
     mine: dict[str, Any] = {
-        "name": told.get("known_name") or "",
-        "license": told.get("known_license") or "",
-        "languages": tuple(told.get("known_languages") or ()),
+        "name": told.get("name") or "",
+        "license": told.get("license") or "",
+        "languages": tuple(told.get("languages") or ()),
     }
-    try:
-        data = manifest.read(place)
-    except (OSError, ValueError):
+    named = _folders.run_of(text)
+    if named is None:
         return Known(**mine)
+    place, data = named[0], manifest.read(named[0])
     stage = next((one for one in data.get("stages", {}) if _same(place / "stages" / one, model)), "")
     lineage = facts.lineage(facts.from_run(data), stage)
     rows = (row for row in data.get("scores") or () if isinstance(row, dict) and row.get("stage") == stage)
