@@ -20,6 +20,7 @@ from typing import IO, Any
 from lmgraft.cli import _asking
 from lmgraft.cli.generate import check_length, is_chat, question, text
 from lmgraft.errors import Problem, UserError
+from lmgraft.generation.jsonl import json_line
 from lmgraft.generation.prompts import Prompts
 from lmgraft.generation.text import Ending, TextStream
 from lmgraft.seams.parallelism import ModelHandle, Sampling
@@ -101,7 +102,8 @@ def _row(name: str, line: str) -> Row:
 
     try:
         row = json.loads(line)
-    except ValueError as error:
+        json_line(row).encode()  # half a character is no text
+    except (ValueError, RecursionError) as error:
         raise UserError(Problem(f"{name} is no JSON", str(error), f"write {_FORMS}")) from error
     if not isinstance(row, dict) or (isinstance(row.get("prompt"), str)) == ("messages" in row):
         cause = "it needs one of prompt (a text) and messages"
@@ -180,9 +182,9 @@ class _Writer:
     _early: dict[int, str]
 
     def write(self, index: int, row: dict[str, Any]) -> None:
-        self._early[index] = json.dumps(row, ensure_ascii=False)
+        self._early[index] = json_line(row)
         while self.done in self._early:
-            self.file.write(self._early.pop(self.done) + "\n")
+            self.file.write(self._early.pop(self.done))
             self.done += 1
         self.file.flush()
 
@@ -196,7 +198,7 @@ def _writer(out: Path | None, made_with: dict[str, Any], rows: Sequence[Row]) ->
         cause = "it would be overwritten"
         raise UserError(Problem(f"--out {out} is there already", cause, f"rm {out}, or name another file"))
     part = out.with_name(out.name + ".part")
-    head = json.dumps({"made_with": made_with}, ensure_ascii=False) + "\n"
+    head = json_line({"made_with": made_with})
     kept = _kept(part, head)
     try:
         with part.open("w" if not kept else "r+", encoding="utf-8", newline="\n") as file:

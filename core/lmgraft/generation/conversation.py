@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from lmgraft.errors import Problem, UserError
+from lmgraft.generation.jsonl import json_line
 from lmgraft.generation.prompts import Prompts
 
 __all__ = ["Conversation"]
@@ -77,7 +77,7 @@ class Conversation:
         """
         if not self._turns:
             raise UserError(Problem(f"/save {file}", "nothing has been said yet", "say something first"))
-        line = json.dumps({"messages": self.messages()}, ensure_ascii=False) + "\n"
+        line = json_line({"messages": self.messages()})
         try:
             with file.open("a+b") as stream:
                 stream.seek(0)
