@@ -25,6 +25,9 @@ from lmgraft.errors import Problem, UserError
 
 __all__ = ["Setting", "config_of", "in_options", "settings_of"]
 
+#: A comma outside of brackets: ``a=[0,1],b=2`` are two pairs.
+_OUTER_COMMA = re.compile(r",(?![^\[]*\])")
+
 _METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 
 
@@ -210,7 +213,7 @@ def _pairs(texts: Iterable[str]) -> dict[Any, Any]:
         if text.lstrip().startswith("{"):
             found.update(_yaml(text))
             continue
-        for pair in text.split(","):
+        for pair in _OUTER_COMMA.split(text):
             key, equals, value = pair.partition("=")
             if not equals:
                 raise ValueError(f"{pair!r} has no =")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import re
@@ -17,6 +18,7 @@ import click
 
 from lmgraft import table
 from lmgraft.errors import Problem, Stopped, UserError
+from lmgraft.stages._models_taken import miscounted
 
 if TYPE_CHECKING:
     from lmgraft.cli._settings import Setting
@@ -62,12 +64,14 @@ class _Methods(click.Group):
     epilog="""\b
 Examples:
   lmgraft merge dus mistral-7b/ solar-10b/ --drop 8
-  lmgraft merge dus --help                             the settings of a method""",
+  lmgraft merge linear math/ code/ both/ --weights 0.6,0.4
+  lmgraft merge ties base/ math/ code/ both/ --density 0.2
+  lmgraft merge slerp --help                           the settings of a method""",
 )
 def merge() -> None:
     """Makes one model of one or several: Hugging Face folders with safetensors, of lmgraft or of others.
 
-    IN are model folders or run directories, which are left as they are; OUT is a new folder.
+    IN are model folders, run directories or their stages (RUN:STAGE), which are left as they are; OUT is a new folder.
     """
 
 
@@ -92,7 +96,7 @@ def _command(component: Component[Any]) -> click.Command:
         callback=call,
         params=[argument, *([_tokenizer_option()] if takes else []), *(setting.click_option() for setting in settings)],
         help=f"{component.summary}.",
-        epilog=_examples(component.name, settings, takes),
+        epilog=_examples(component, settings, takes),
     )
 
 
@@ -102,11 +106,17 @@ def _takes_tokenizer(component: Component[Any]) -> bool:
 
 
 def _tokenizer_option() -> click.Option:
-    told = "The vocabulary of the result: a folder with a tokenizer.json and a tokenizer_config.json, which go with it."
+    told = (
+        "The vocabulary of the result: a folder with a tokenizer.json and a tokenizer_config.json, which go with it, or"
+        " a stage of a run, RUN:STAGE."
+    )
     return click.Option(["--tokenizer"], metavar="FOLDER", type=click.Path(), help=told)
 
 
-def _examples(name: str, settings: Sequence[Setting], takes: bool) -> str:
+def _examples(component: Component[Any], settings: Sequence[Setting], takes: bool) -> str:
+    name, own = component.name, getattr(component.config, "examples", ())
+    if own:
+        return "\n".join(["\b", "Examples:", *(f"  lmgraft merge {name} {text}" for text in own)])
     plain = " ".join(["MODEL OUT", *(setting.sample() for setting in settings if setting.required)])
     plain += " --tokenizer FOLDER" * takes
     lines = [f"  lmgraft merge {name} {plain}"]
@@ -130,7 +140,7 @@ def _merge(
     from lmgraft.stages import merge as stage
 
     config = config_of(component.config, component.name, settings, given)
-    models, out = _places(component.name, paths)
+    models, out = _places(component, paths)
     words = _tokenizer(tokenizer) if tokenizer is not None else None
     part = registry.build(component, config)
     started = time.monotonic()
@@ -149,16 +159,21 @@ def _merge(
     return 0
 
 
-def _places(method: str, paths: Sequence[str]) -> tuple[list[Path], Path]:
+def _places(component: Component[Any], paths: Sequence[str]) -> tuple[list[Path], Path]:
     """The model folders and the place of the result, which is not there yet.
 
     :raises UserError: with everything that is wrong with them.
     """
+    method = component.name
     if len(paths) < 2:
         said = f"only {paths[0]} is named" if paths else "no folder is named"
         cause = f"{said}; the last folder is where the result goes, those before it hold the models"
         raise UserError(Problem(f"lmgraft merge {method} lacks a folder", cause, f"lmgraft merge {method} MODEL OUT"))
     problems: list[Problem] = []
+    wrong = miscounted(method, component.config, len(paths) - 1)
+    if wrong is not None:
+        shown = f"IN is {' '.join(paths[:-1])} and OUT is {paths[-1]}"
+        problems.append(Problem(wrong[0], f"{wrong[1]}: {shown}", f"lmgraft merge {method} --help has examples"))
     models = []
     for text in paths[:-1]:
         try:
@@ -177,7 +192,7 @@ def _model(text: str) -> Path:
     from lmgraft import loading
     from lmgraft.artifacts import checkpoint
 
-    place = Path(text).expanduser()
+    place = _stage_of_run(text) or Path(text).expanduser()
     if not place.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", text):
         remedy = f"check the path; a model of the Hugging Face hub is fetched by hf download {text} --local-dir FOLDER"
         raise UserError(Problem(f"{text} holds no model", "there is no such folder", remedy))
@@ -188,9 +203,33 @@ def _model(text: str) -> Path:
     return folder
 
 
+def _stage_of_run(text: str) -> Path | None:
+    """The artifact of ``RUN:STAGE``; None where the text names no run that way.
+
+    :raises UserError: the run has no such stage, or it has not ended.
+    """
+    from lmgraft import manifest
+    from lmgraft.rundir import linked
+
+    run, colon, stage = text.rpartition(":")
+    folder = Path(run).expanduser()
+    if not colon or Path(text).expanduser().exists() or not (folder / manifest.FILE).is_file():
+        return None
+    stages = list(manifest.read(folder).get("stages") or {})
+    if stage not in stages:
+        close = difflib.get_close_matches(stage, stages, 1)
+        remedy = f"{run}:{close[0]}" if close else f"its stages: {', '.join(stages) or 'none yet'}"
+        raise UserError(Problem(f"the run {run} has no stage {stage}", "run.json does not list it", remedy))
+    place = linked(folder, stage)
+    if place is None:
+        cause = "the stage has not ended, or what it made was removed"
+        raise UserError(Problem(f"{text} holds nothing yet", cause, "lmgraft run the recipe to its end"))
+    return place
+
+
 def _tokenizer(text: str) -> Path:
     """A folder that holds a whole tokenizer."""
-    place = Path(text).expanduser()
+    place = _stage_of_run(text) or Path(text).expanduser()
     if place.is_file():
         whole = place.name == "tokenizer.json"
         remedy = f"--tokenizer {place.parent}" if whole else "--tokenizer FOLDER of a stage whose part is pretrained"

@@ -4,7 +4,8 @@ Rules
 - Streams tensor by tensor: peak memory is about one tensor, whatever the model's size.
 - Reads and writes Hugging Face model folders; the written ``config.json`` tells the truth about the new shape.
 - ``lmgraft.artifacts.checkpoint`` reads folders tensor by tensor and writes them; ``lmgraft.artifacts.streaming``
-  copies tensors as they are, without torch.
+  copies tensors as they are and computes others block by block, without torch; ``lmgraft.artifacts.layers`` says which
+  tensors are a layer's and what ``config.json`` must tell when layers are put together anew.
 """
 
 from __future__ import annotations
@@ -47,6 +48,12 @@ class VocabularyMerge(Merge, Protocol):
 class MergeConfig(Protocol):
     """What a merge's *settings* may have beside their fields. Optional."""
 
+    takes_models: ClassVar[tuple[int, int | None]]
+    """The fewest and the most models that it takes, None for as many as there are: another number is refused in a
+    recipe before any work, and by ``lmgraft merge`` before anything is read. Without it the part itself says so."""
+    examples: ClassVar[tuple[str, ...]]
+    """What stands behind ``lmgraft merge NAME`` in the examples of its ``--help``: ``"A B OUT --t 0.3"``. Without it
+    core makes some up of the fields."""
     takes_tokenizer: ClassVar[bool]
     """True for a :class:`VocabularyMerge`: a recipe that names a tokenizer for another part is refused before any work,
     and ``lmgraft merge`` offers ``--tokenizer``. A class attribute of the config."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,7 +86,8 @@ def merge(
     names: Sequence[str] = (),
     tokenizer: Path | None = None,
 ) -> None:
-    """Writes a whole model folder to ``out``: what the part makes of the models, and the first one's tokenizer.
+    """Writes a whole model folder to ``out``: what the part makes of the models, and the first one's tokenizer and
+    code (the ``*.py`` that its config.json names under ``auto_map``; copied, never run).
 
     :param names: what the models are called in a message; by default their folders.
     :param tokenizer: the folder of the tokenizer that the result is for, by a :class:`VocabularyMerge`; it goes with
@@ -102,6 +104,9 @@ def merge(
         if (source / name).is_file():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, out / name)
+    if checkpoint.read_config(out).get("auto_map"):
+        for file in sorted(models[0].glob("*.py")):  # without it transformers would not know the class
+            shutil.copyfile(file, out / file.name)
     checkpoint.verify(out)
 
 
@@ -138,20 +143,58 @@ def _merge_vocabulary(
 
 def _same_tokenizer(models: Sequence[Path], names: Sequence[str]) -> None:
     """Models of different vocabularies have rows that mean different tokens."""
+    problems = []
+    first = _pieces(models[0])
     for model, name in list(zip(models, names, strict=True))[1:]:
-        if _vocabulary(models[0]) != _vocabulary(model):
-            cause = "their tokenizer.json differ, so the same row of an embedding stands for different tokens"
-            fact = f"{names[0]} and {name} cannot be merged"
-            raise UserError(Problem(fact, cause, "merge models that share a tokenizer"))
+        other = _pieces(model)
+        if first == other:
+            continue
+        fact, remedy = f"{names[0]} and {name} cannot be merged", "merge models that share a tokenizer"
+        if first is None or other is None:
+            cause = f"{names[0] if first is None else name} has no tokenizer.json to compare with the other's"
+            remedy = "put the tokenizer beside it that it was trained with"
+        else:
+            cause = f"{_difference(first, other)}: the same row of an embedding stands for different tokens"
+        problems.append(Problem(fact, cause, remedy))
+    if problems:
+        raise UserError(problems)
 
 
-def _vocabulary(folder: Path) -> Any:
-    path = folder / "tokenizer.json"
+def _pieces(folder: Path) -> dict[int, str] | None:
+    """Id -> token of the tokenizer beside a model; None where there is none. How text is cut, normalised and padded
+    may differ: it changes what is read, and not what a row means."""
+    from lmgraft.artifacts import tokenizer
+
+    path = folder / tokenizer.FILE
     if not path.is_file():
         return None
-    # Files that a part added may hold the vocabulary.
-    more = [folder / name for name in _added(folder)]
-    return [json.loads(path.read_text(encoding="utf-8")), *(file.read_bytes() for file in more if file.is_file())]
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        model = content.get("model") or {}
+        words = model.get("vocab") or {}
+        found = {index: piece for piece, index in words.items()} if isinstance(words, dict) else {}
+        if isinstance(words, list):  # unigram: pieces with their scores, in the order of their ids
+            found = {index: str(entry[0]) for index, entry in enumerate(words)}
+        found |= {token["id"]: token["content"] for token in content.get("added_tokens") or ()}
+    except (ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
+        cause = f"it is no tokenizer of Hugging Face: {error}"
+        raise UserError(Problem(f"{path} cannot be read", cause, "fetch or copy the model folder again")) from error
+    # A part of somebody's own may keep its vocabulary in a file of its own.
+    more = {-1 - number: name for number, name in enumerate(_added(folder))}
+    return found | {key: f"{name} {_digest(folder / name)}" for key, name in more.items()}
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
+
+
+def _difference(one: Mapping[int, str], two: Mapping[int, str]) -> str:
+    if len(one) != len(two):
+        return f"their tokenizers have {len(one)} and {len(two)} tokens"
+    index = next(index for index in sorted(one.keys() | two.keys()) if one.get(index) != two.get(index))
+    if index < 0:
+        return f"their tokenizers differ in {one.get(index, two.get(index, '')).split()[0]}"
+    return f"token {index} is {one.get(index)!r} in the one and {two.get(index)!r} in the other"
 
 
 def _tokenizer_files(folder: Path) -> list[str]:

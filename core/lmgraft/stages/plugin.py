@@ -11,6 +11,7 @@ from lmgraft.component import Component, ComponentConfig, StageConfig, execution
 from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
 from lmgraft.stages import _row_data, executors
+from lmgraft.stages._models_taken import miscounted
 from lmgraft.stages.encoders import Encoder
 from lmgraft.stages.executors import Executor
 from lmgraft.stages.export_settings import ExportStage
@@ -191,8 +192,14 @@ class MergeStage(StageConfig):
 
     def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
         for part in recipe.stage(stage).parts:
-            if self.tokenizer and part.seam == "merge" and not getattr(part.config, "takes_tokenizer", False):
-                name = part.installed.component.name
+            if part.seam != "merge":
+                continue
+            name = part.installed.component.name
+            wrong = miscounted(name, part.config, len(self.models)) if self.models else None
+            if wrong is not None:
+                fact, cause = wrong
+                yield Problem(f"{stage}.models=[{','.join(self.models)}]: {fact}", cause, f"{stage}.models=[STAGE,...]")
+            if self.tokenizer and not getattr(part.config, "takes_tokenizer", False):
                 cause = f"{name} leaves the vocabulary as it is, and the result would be read by another tokenizer"
                 remedy = f"{stage}.tokenizer=null, or a part that changes it: merge@{stage}.merge=vocabulary_rows"
                 yield Problem(f"{stage}.tokenizer={self.tokenizer} means nothing to {name}", cause, remedy)

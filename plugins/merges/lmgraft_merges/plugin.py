@@ -185,11 +185,11 @@ def slices(texts: Sequence[str]) -> list[tuple[int, int, int]]:
 def unmatched(taken: Sequence[tuple[int, int, int]], count: int) -> Iterator[Problem]:
     """What is wrong with slices beside so many models."""
     numbers = {model for model, _, _ in taken}
-    for number in sorted(numbers):
-        if number >= count:
-            cause = f"there {'is 1 model' if count == 1 else f'are {count} models'}, counted from 0"
-            yield Problem(f"a slice of model {number}", cause, "name it too, or write slices of the others")
-    for number in range(count):
+    beyond = sorted(number for number in numbers if number >= count)
+    for number in beyond:
+        cause = f"there {'is 1 model' if count == 1 else f'are {count} models'}, counted from 0"
+        yield Problem(f"a slice of model {number}", cause, "name it too, or write slices of the others")
+    for number in range(count) if not beyond else ():
         if number not in numbers:
             cause = f"no slice begins with {number}@" + (" and none is without a model" if number == 0 else "")
             yield Problem(f"nothing is taken of model {number}", cause, "leave it out, or write a slice of it")

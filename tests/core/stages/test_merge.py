@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,13 +89,76 @@ def test_a_stop_is_heard_while_it_copies(tmp_path: Path) -> None:
         MergeModels(MergeStage()).run(context)
 
 
-def test_models_of_other_vocabularies_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    one, two = model(tmp_path / "one"), model(tmp_path / "two", tokenizer='{"model": {"vocab": 1}}')
-    with pytest.raises(UserError, match="one and two cannot be merged"):
+def vocabulary(*tokens: str, **more: Any) -> str:
+    return json.dumps({"model": {"vocab": {token: index for index, token in enumerate(tokens)}}, **more})
+
+
+@pytest.mark.parametrize(
+    ("other", "cause"),
+    [
+        (vocabulary("a", "c"), "token 1 is 'b' in the one and 'c' in the other"),
+        (vocabulary("a", "b", "c"), "2 and 3 tokens"),
+        (json.dumps({"model": {"vocab": [["a", 0.0], ["d", -1.0]]}}), "'b' in the one and 'd'"),
+        (vocabulary("a", "b", added_tokens=[{"id": 0, "content": "<s>"}]), "token 0 is 'a' in the one and '<s>'"),
+        ("{", "two has no tokenizer"),
+        ("[]", "no tokenizer of Hugging Face"),
+    ],
+)
+def test_models_of_other_vocabularies_are_refused_before_anything_is_written(
+    tmp_path: Path, other: str, cause: str
+) -> None:
+    one, two = model(tmp_path / "one", tokenizer=vocabulary("a", "b")), model(tmp_path / "two", tokenizer=other)
+    if other == "{":
+        (two / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=cause) as caught:
         MergeModels(MergeStage()).run(Context(tmp_path / "out", one, two))  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=f"{one} and {two} cannot be merged"):
-        merge(Context(tmp_path).part("merge"), [one, two], tmp_path / "out")
+    assert len(str(caught.value).splitlines()) == 3
     assert not (tmp_path / "out").exists()
+    if other != "[]":
+        with pytest.raises(UserError, match=f"{one} and {two} cannot be merged"):
+            merge(Context(tmp_path).part("merge"), [one, two], tmp_path / "out")
+
+
+def test_how_text_is_cut_and_padded_may_differ(tmp_path: Path) -> None:
+    more = {"truncation": {"max_length": 8}, "added_tokens": [{"id": 1, "content": "b", "special": True}]}
+    one = model(tmp_path / "one", tokenizer=vocabulary("a", "b"))
+    two = model(tmp_path / "two", tokenizer=vocabulary("a", "b", **more))
+    merge(average(), [one, two], tmp_path / "out")
+    assert (tmp_path / "out" / "tokenizer.json").read_text() == vocabulary("a", "b")
+
+
+def average() -> Any:
+    component = registry().get("merge", "linear").component
+    return build(component, component.config())
+
+
+def test_the_code_of_a_class_of_its_own_goes_with_it(tmp_path: Path) -> None:
+    folder = model(tmp_path / "in")
+    (folder / "modeling_own.py").write_text("class Own: ...")
+    merge(Context(tmp_path).part("merge"), [folder], tmp_path / "plain")
+    assert not (tmp_path / "plain" / "modeling_own.py").exists()
+    config = checkpoint.read_config(folder) | {"auto_map": {"AutoModelForCausalLM": "modeling_own.Own"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    merge(Context(tmp_path).part("merge"), [folder], tmp_path / "out")
+    assert (tmp_path / "out" / "modeling_own.py").read_text() == "class Own: ..."
+
+
+@pytest.mark.parametrize(
+    ("name", "models", "said"),
+    [
+        ("slerp", ["a"], "up.models=[a]: slerp takes 2 models"),
+        ("linear", ["a"], "up.models=[a]: linear takes 2 or more models"),
+        ("block_expansion", ["a", "b"], "up.models=[a,b]: block_expansion takes 1 model"),
+        ("slerp", ["a", "b"], ""),
+        ("dus", ["a"], ""),
+    ],
+)
+def test_a_recipe_with_another_number_of_models(name: str, models: list[str], said: str) -> None:
+    found = registry().get("merge", name)
+    part = SimpleNamespace(seam="merge", config=found.component.config(), installed=found)
+    recipe: Any = SimpleNamespace(stage=lambda _: SimpleNamespace(parts=[part]))
+    facts = [problem.fact for problem in MergeStage(models=models).check_recipe(recipe, "up")]  # type: ignore[union-attr]
+    assert facts == ([said] if said else [])
 
 
 class Vocabularies(Context):
