@@ -5,35 +5,25 @@ Under muP the mean absolute entry of every layer's output, and of the logits, st
 under the standard start it grows with the width, step by step. One number tells: the slope of its logarithm over the
 logarithm of the width, 0 where nothing changes.
 
-``python -m lmgraft_mup.coordinates OUT.svg`` draws both for a Llama of 2 layers, widths 64 to 1024.
+``docs/mup_coordinates.py`` in the repository draws both for a Llama of 2 layers, widths 64 to 1024.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from lmgraft.registry import build, registry
 from lmgraft.seams.architecture import Architecture, Role
 from lmgraft.seams.initializer import Initializer
 from lmgraft.seams.optimizer import Optimizer
 from lmgraft.training import weights
 from torch import nn
 
-from lmgraft_mup import drawing
+__all__ = ["LOGITS", "SHOWN", "measure", "slope", "slopes", "tables"]
 
-__all__ = ["WIDTHS", "measure", "part", "slope", "slopes", "tables"]
-
-WIDTHS = (64, 128, 256, 512, 1024)
 STEPS = 4
-HEAD_DIM = 32
 VOCABULARY = 256
-BATCH, LENGTH = 8, 64
-LR = 4e-3
 
 #: What is measured -> the roles of the matrices whose output it is.
 SHOWN = {
@@ -42,12 +32,6 @@ SHOWN = {
     "MLP's output": Role.MLP_OUT,
 }
 LOGITS = "logits"
-
-
-def part(seam: str, name: str, **settings: Any) -> Any:
-    """An installed part with these settings."""
-    component = registry().get(seam, name).component
-    return build(component, component.config(part=name, **settings))
 
 
 def measure(
@@ -88,34 +72,26 @@ def slope(widths: Sequence[int], values: Sequence[float]) -> float:
 
 
 def tables(
-    initializer: str, widths: Sequence[int] = WIDTHS, *, heads: int | None = None, **settings: Any
+    made: Callable[[int], tuple[Architecture, Initializer, Optimizer]],
+    widths: Sequence[int],
+    tokens: torch.Tensor,
+    *,
+    vocab_size: int = VOCABULARY,
+    steps: int = STEPS,
 ) -> list[dict[str, list[float]]]:
-    """For each step, from 0: what is measured -> its value at each width, of a Llama of 2 layers on text.
-
-    ``heads`` None: heads are 32 wide and there are more of them; otherwise so many at every width.
-    """
-    found: list[dict[str, list[float]]] = [{} for _ in range(STEPS + 1)]
+    """For each step, from 0: what is measured -> its value at each width. ``made`` gives the parts of a width."""
+    found: list[dict[str, list[float]]] = [{} for _ in range(steps + 1)]
     for width in widths:
-        number = heads or width // HEAD_DIM
-        model = part("architecture", "llama", layers=2, hidden=width, heads=number, kv_heads=number, mlp=2 * width,
-                     context=LENGTH)  # fmt: skip
-        optimizer = part("optimizer", "adamw", lr=LR)
-        steps = measure(model, part("initializer", initializer, **settings), optimizer, text())
-        for table, values in zip(found, steps, strict=True):
+        measured = measure(*made(width), tokens, vocab_size=vocab_size, steps=steps)
+        for table, values in zip(found, measured, strict=True):
             for name, value in values.items():
                 table.setdefault(name, []).append(value)
     return found
 
 
-def slopes(table: Mapping[str, Sequence[float]], widths: Sequence[int] = WIDTHS) -> dict[str, float]:
+def slopes(table: Mapping[str, Sequence[float]], widths: Sequence[int]) -> dict[str, float]:
     """What is measured -> its slope."""
     return {name: slope(widths, values) for name, values in table.items()}
-
-
-def text() -> torch.Tensor:
-    """(B, T) bytes of this module: real text that is there wherever the check is."""
-    bytes_ = Path(__file__).read_bytes()
-    return torch.frombuffer(bytearray(bytes_[: BATCH * LENGTH]), dtype=torch.uint8).long().view(BATCH, LENGTH)
 
 
 def _activations(module: nn.Module, architecture: Architecture, tokens: torch.Tensor) -> dict[str, float]:
@@ -136,23 +112,3 @@ def _activations(module: nn.Module, architecture: Architecture, tokens: torch.Te
 
 def _mean(values: torch.Tensor) -> float:
     return float(values.detach().abs().mean())
-
-
-def main() -> None:
-    """Draws the check and prints the slopes."""
-    parser = argparse.ArgumentParser(prog="python -m lmgraft_mup.coordinates", description="The coordinate check.")
-    parser.add_argument("out", type=Path, metavar="OUT.svg")
-    out = parser.parse_args().out
-    plots = []
-    for name, title in (("normal", "standard"), ("mup", "muP")):
-        found = tables(name)
-        for step, table in enumerate(found):
-            told = ", ".join(f"{what} {value:+.2f}" for what, value in slopes(table).items())
-            print(f"{title}, step {step}: slopes {told}")
-        lines = [(what, list(zip(WIDTHS, values, strict=True))) for what, values in found[-1].items()]
-        plots.append(drawing.Plot(f"{title}, after {STEPS} steps", "width", "mean absolute activation", lines))
-    out.write_text(drawing.draw(plots, shared=True), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

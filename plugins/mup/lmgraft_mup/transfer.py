@@ -8,11 +8,11 @@ by how many steps of the grid the best learning rate moves from the narrowest mo
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from lmgraft import manifest
 from lmgraft.errors import Problem, UserError
 
 from lmgraft_mup import drawing
@@ -34,8 +34,8 @@ def read(folders: Iterable[Path]) -> Scores:
     folders = list(folders)
     found: dict[str, dict[int, dict[float, float]]] = {}
     for folder in folders:
-        for file in sorted(folder.rglob(manifest.FILE)):
-            data = manifest.read(file.parent)
+        for file in sorted(folder.rglob("run.json")):
+            data = json.loads(file.read_text(encoding="utf-8"))
             scores = [row["value"] for row in data["scores"] if (row["stage"], row["name"]) == (STAGE, SCORE)]
             names = [one["name"] for one in data["components"] if (one["stage"], one["seam"]) == (STAGE, "initializer")]
             if scores and names:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from lmgraft.registry import build, registry
 from lmgraft_mup import coordinates
-from lmgraft_mup.coordinates import LOGITS, part, slope
+from lmgraft_mup.coordinates import LOGITS, slope
 
 WIDTHS = (64, 128, 256)
+#: Bytes of this file.
+TEXT = torch.frombuffer(bytearray(Path(__file__).read_bytes()[:512]), dtype=torch.uint8).long().view(8, 64)
 
 
 @pytest.fixture(autouse=True)
@@ -18,8 +24,27 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def slopes(initializer: str, step: int, *, heads: int | None = None, **settings: object) -> dict[str, float]:
-    return coordinates.slopes(coordinates.tables(initializer, WIDTHS, heads=heads, **settings)[step], WIDTHS)
+def part(seam: str, name: str, **settings: Any) -> Any:
+    component = registry().get(seam, name).component
+    return build(component, component.config(part=name, **settings))
+
+
+def parts(width: int, heads: int, initializer: str, **settings: Any) -> tuple[Any, Any, Any]:
+    sizes = {"layers": 2, "hidden": width, "heads": heads, "kv_heads": heads, "mlp": 2 * width, "context": 64}
+    return (
+        part("architecture", "llama", **sizes),
+        part("initializer", initializer, **settings),
+        part("optimizer", "adamw", lr=4e-3),
+    )
+
+
+def tables(initializer: str, *, heads: int | None = None, **settings: Any) -> list[dict[str, list[float]]]:
+    """``heads`` None: heads are 32 wide, and there are more of them."""
+    return coordinates.tables(lambda width: parts(width, heads or width // 32, initializer, **settings), WIDTHS, TEXT)
+
+
+def slopes(initializer: str, step: int, *, heads: int | None = None, **settings: Any) -> dict[str, float]:
+    return coordinates.slopes(tables(initializer, heads=heads, **settings)[step], WIDTHS)
 
 
 def test_activations_stay_under_mup_and_grow_under_the_standard_start() -> None:
@@ -38,7 +63,7 @@ def test_wider_heads_need_the_rule_of_attention() -> None:
 
 def test_the_first_logits_shrink_unless_the_head_starts_at_zero() -> None:
     assert slopes("mup", 0)[LOGITS] == pytest.approx(-0.5, abs=0.15)
-    started = coordinates.tables("mup", WIDTHS, zero_head=True, zero_query=True)
+    started = tables("mup", zero_head=True, zero_query=True)
     assert started[0][LOGITS] == [0.0, 0.0, 0.0]
     assert abs(slope(WIDTHS, started[2][LOGITS])) < 0.3
 
@@ -52,7 +77,5 @@ def test_the_base_is_the_standard_start_step_by_step() -> None:
     """At the base's width both train alike, bit for bit."""
     found = []
     for name, settings in (("normal", {}), ("mup", {"base_hidden": 64, "base_head_dim": 32})):
-        model = part("architecture", "llama", layers=2, hidden=64, heads=2, kv_heads=2, mlp=128, context=64)
-        initializer = part("initializer", name, **settings)
-        found.append(coordinates.measure(model, initializer, part("optimizer", "adamw"), coordinates.text()))
+        found.append(coordinates.measure(*parts(64, 2, name, **settings), TEXT))
     assert found[0] == found[1]
