@@ -24,6 +24,7 @@ __all__ = ["MergeSuite", "grown"]
 _SHARE = 3
 _STATUS = Path("/proc/self/status")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "float64": "F64"}
 _DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 
 
@@ -44,6 +45,10 @@ class MergeSuite(PartSuite):
         """Writes the model ``number`` of those that are merged: ``hidden`` is its width, at which 32 layers weigh a few
         hundred kilobytes or, for measuring memory, 130 MB."""
         write_llama(folder, layers=self.layers, hidden=hidden, seed=number)
+
+    def write_narrow(self, folder: Path, number: int) -> None:
+        """Writes the model ``number`` in bfloat16, of the smallest width; override it with :meth:`write`."""
+        write_llama(folder, layers=self.layers, seed=number, dtype="bfloat16")
 
     def behaviour(self, part: Any) -> Any:
         out = self._fresh("out")
@@ -143,6 +148,43 @@ class MergeSuite(PartSuite):
             write_gpt2(models[-1], layers=self.layers)
             self._refused(part, models, "models of two families")
 
+    def test_refuses_another_number_of_models(self) -> None:
+        """where its settings say how many models it takes, another number of them is refused before anything is
+        written"""
+        least, most = getattr(self.compose(), "takes_models", (0, None))
+        self.require(
+            least <= self.models and (most is None or self.models <= most),
+            f"the settings of {self.name} say {least} to {most} models, and the suite gives it {self.models}",
+            "core refuses what takes_models does not allow, in recipes and on the command line",
+            "takes_models: ClassVar[tuple[int, int | None]] = (fewest, most or None)",
+        )
+        part, models = self.build(), self._models()
+        if least > 1:
+            self._refused(part, models[:1] * (least - 1), f"{least - 1} of the {least} models that it takes at least")
+        if most is not None:
+            self._refused(part, [*models, *models[:1] * (most + 1 - len(models))], f"{most + 1} models")
+
+    def test_tells_the_dtype_of_its_numbers(self) -> None:
+        """of bfloat16 models it makes a whole one whose config.json tells the dtype that its numbers have"""
+        models = [self._fresh(f"narrow-{number}") for number in range(self.models)]
+        for number, folder in enumerate(models):
+            self.write_narrow(folder, number)
+        told = checkpoint.read_config(models[0])
+        out = self._fresh("out")
+        self._merge(self.build(), models, out)
+        self._finite(out)
+        config = checkpoint.read_config(out)
+        words = {config[key] for key in ("dtype", "torch_dtype") if key in config}
+        kinds = {header.dtype for header in checkpoint.headers(out).values()}
+        self.require(
+            not words
+            or ("dtype" not in told and "torch_dtype" not in told)
+            or {_DTYPES.get(w) for w in words} == kinds,
+            f"{self.name} writes {', '.join(sorted(kinds))}, and config.json says {', '.join(sorted(map(str, words)))}",
+            "transformers loads a model in the dtype that its config.json tells",
+            "write the models' dtype, or tell the other one under dtype and torch_dtype, where the file has them",
+        )
+
     def test_streams(self) -> None:
         """memory stays far below the model's size"""
         if not _STATUS.is_file():
@@ -162,7 +204,7 @@ class MergeSuite(PartSuite):
             f"{self.name} holds {held} in memory while it merges a model of {whole}",
             "memory grows with the model, so one of 70 billion parameters would want 140 GB",
             "take one tensor at a time, safetensors.safe_open(file).get_tensor(name), and write it before the next:"
-            " into shards, or behind a header that tells every shape (lmgraft.artifacts.streaming copies bytes)",
+            " into shards, or behind a header that tells every shape: lmgraft.artifacts.streaming copies and computes",
         )
 
     # --- how core calls a merge -------------------------------------------------------------------------------------

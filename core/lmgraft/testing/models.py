@@ -24,12 +24,12 @@ WIDE = 384
 _VOCAB = 258
 
 
-def write_llama(folder: Path, *, layers: int = 32, hidden: int = 8, seed: int = 0) -> None:
-    """A llama in float32 with seeded weights and a tokenizer of bytes."""
+def write_llama(folder: Path, *, layers: int = 32, hidden: int = 8, seed: int = 0, dtype: str = "float32") -> None:
+    """A llama in float32 or bfloat16 with seeded weights and a tokenizer of bytes."""
     from lmgraft.testing.inputs import byte_tokenizer
 
     config = {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": "float32", "vocab_size": _VOCAB,
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": dtype, "vocab_size": _VOCAB,
         "hidden_size": hidden, "intermediate_size": hidden, "num_hidden_layers": layers, "num_attention_heads": 2,
         "num_key_value_heads": 2, "head_dim": hidden // 2, "hidden_act": "silu", "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0, "max_position_embeddings": 64, "attention_bias": False, "mlp_bias": False,
@@ -98,17 +98,19 @@ def _write(folder: Path, shapes: Mapping[str, tuple[int, ...]], config: Mapping[
 
     folder.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    kind, width = ("BF16", 2) if config["dtype"] == "bfloat16" else ("F32", 4)
     end = 0
     for name, shape in shapes.items():
-        content[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + 4 * math.prod(shape)]}
-        end += 4 * math.prod(shape)
+        content[name] = {"dtype": kind, "shape": shape, "data_offsets": [end, end + width * math.prod(shape)]}
+        end += width * math.prod(shape)
     head = json.dumps(content).encode()
     head += b" " * (-len(head) % 8)
     drawn = np.random.default_rng(seed)
     with (folder / checkpoint.WEIGHTS).open("wb") as file:
         file.write(struct.pack("<Q", len(head)) + head)
         for shape in shapes.values():
-            file.write((0.02 * drawn.standard_normal(shape, dtype=np.float32)).astype("<f4").tobytes())
+            numbers = (0.02 * drawn.standard_normal(shape, dtype=np.float32)).astype("<f4")
+            file.write((numbers if width == 4 else (numbers.view("<u4") >> 16).astype("<u2")).tobytes())
     (folder / checkpoint.CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

@@ -38,6 +38,7 @@ class Average:
 
 READ, WRITE = "config = checkpoint.read_config(models[0])", "checkpoint.write(out, state, config)"
 FOLDER, TRUTH = "test_writes_a_model_folder", "test_progress_reaches_the_end"
+DTYPE = "test_tells_the_dtype_of_its_numbers"
 REFUSAL = "test_unmergeable_models_are_refused_before_writing"
 
 #: right, wrong, the check that sees it, a word of what it says
@@ -58,6 +59,7 @@ WRONG = [
     ),
     (WRITE, WRITE.replace("config", "config | {'seed': random.random()}"), "test_equal_builds", "config.json"),
     ("", "", "test_streams", "in memory while it merges"),
+    ("(first[name] + second[name]) / 2", "(first[name] + second[name]).double() / 2", DTYPE, "writes F64, and config"),
 ]
 
 
@@ -91,6 +93,38 @@ def test_what_holds_all_of_a_model_fails_by_its_memory_alone(site):
             one.teardown_method()
             one.setup_method()
             getattr(one, check)()
+
+
+PAIR_CONFIG = """
+    from typing import ClassVar
+
+    @dataclass
+    class PairConfig(ComponentConfig):
+        takes_models: ClassVar[tuple[int, int | None]] = (2, 2)
+"""
+PAIR = AVERAGE.replace("        first, second =", """\
+        if len(models) != 2:
+            raise UserError(Problem("it takes two", "others came", "two"))
+        first, second =""")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "models", "word"),
+    [
+        ("", "", 2, ""),
+        ("", "", 3, "say 2 to 2 models, and the suite gives it 3"),
+        ("!= 2", "> 2", 2, "breaks off on 1 of the 2 models"),
+        ("!= 2:", "< 2: raise UserError(Problem('a', 'b', 'c'))\n        if False:", 2, "breaks off on 3 models"),
+    ],
+)
+def test_a_number_of_models_that_is_not_what_it_says(site, right, wrong, models, word):
+    light = module("merge", component("wrong_merge", "wrong_merge.part:Average", "PairConfig"), before=PAIR_CONFIG)
+    with suite(site, PAIR.replace(right, wrong) if right else PAIR, light=light, models=models) as one:
+        if word:
+            with pytest.raises(Nonconforming, match=word):
+                one.test_refuses_another_number_of_models()
+        else:
+            one.test_refuses_another_number_of_models()
 
 
 WIDER = """\
