@@ -119,6 +119,24 @@ def test_sentencepiece_models_of_others_with_a_space_before(tmp_path):
     assert tokens_differ(tmp_path / "model", tmp_path / "out", WITHOUT_NULL) == []
 
 
+def test_unigram_of_others(tmp_path, words):
+    """Pieces with scores and no rule before them: T5's way. What ``unigram`` trains here splits words by a pattern."""
+    from lmgraft.errors import UserError
+
+    subword(tmp_path / "ours", "unigram", 500, byte_fallback=False)
+    gguf_models.model(tmp_path / "ours", "llama", ROWS)
+    with pytest.raises(UserError, match="splits text before pieces are made"):
+        exported(tmp_path / "ours", tmp_path / "out")
+    folder = dressed(tmp_path / "model", tmp_path / "ours")
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    metaspace = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "never", "split": False}
+    for scheme in ("never", "first"):
+        content["pre_tokenizer"] = {**metaspace, "prepend_scheme": scheme}
+        (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+        gguf_models.model(folder, "llama", ROWS)
+        assert tokens_differ(folder, tmp_path / scheme, [*texts(60)[::4], "two  spaces, and 12 \u4f60"]) == []
+
+
 FOREIGN = {
     "bloom": [
         pre_tokenizers.Split(Regex(" ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+"), "isolated"),
