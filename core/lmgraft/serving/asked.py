@@ -39,7 +39,10 @@ _OURS = frozenset({
 })  # fmt: skip
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 #: Stop strings of a request, and characters of one.
-_STOPS, _STOP_LENGTH = 16, 1000
+_STOPS, _STOP_LENGTH = 16, 256
+#: Messages of a conversation. A template is rendered anew for each answer among them, since it may write any message as
+#: it likes: the time is quadratic.
+_MESSAGES = 1000
 #: What OpenAI's completions write where the request does not say how much.
 _SHORT = 16
 
@@ -97,9 +100,8 @@ def read(body: Mapping[str, Any], asked: Prompts, limits: Limits, *, chat: bool)
     _known(given, chat)
     _model(given, limits)
     number = _whole(given, "n", 1, 1, limits.texts)
-    ids = [_messages(given, asked)] if chat else _prompts(given, asked)
-    if len(ids) * number > limits.texts:
-        raise Refused(400, f"A request may ask for {limits.texts} texts at most.", param="n")
+    ids = [_messages(given, asked)] if chat else _prompts(given, asked, limits)
+    _is(len(ids) * number <= limits.texts, "n", f"so that the request asks for {limits.texts} texts at most")
     for prompt in ids:
         _fits(prompt, limits, "messages" if chat else "prompt")
     ending = asked.ending(chat=chat, strings=_stops(given))
@@ -169,11 +171,13 @@ def _stops(given: Mapping[str, Any]) -> list[str]:
     return list(stops)
 
 
-def _prompts(given: Mapping[str, Any], asked: Prompts) -> list[list[int]]:
+def _prompts(given: Mapping[str, Any], asked: Prompts, limits: Limits) -> list[list[int]]:
     found = given.get("prompt", "")
     if isinstance(found, str):
         return [_encoded(asked.text, found, "prompt")]
     fine = isinstance(found, list) and bool(found)
+    if fine and isinstance(found[0], (str, list)):
+        _is(len(found) <= limits.texts, "prompt", f"{limits.texts} prompts at most")
     if fine and all(isinstance(one, str) for one in found):
         return [_encoded(asked.text, one, "prompt") for one in found]
     lists = found if fine and all(isinstance(one, list) for one in found) else [found]
@@ -186,6 +190,7 @@ def _prompts(given: Mapping[str, Any], asked: Prompts) -> list[list[int]]:
 def _messages(given: Mapping[str, Any], asked: Prompts) -> list[int]:
     found = given.get("messages")
     _is(isinstance(found, list) and bool(found), "messages", "a list of messages, and not empty")
+    _is(len(found or ()) <= _MESSAGES, "messages", f"{_MESSAGES} messages at most")
     messages = [_message(message, f"messages.[{index}]") for index, message in enumerate(found or ())]
     return _encoded(asked.chat, messages, "messages")
 

@@ -114,13 +114,22 @@ class Worker:
     # --- in the thread ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while self._has_work():
-            self._sweep()
-            text = self._next()
-            if text is not None:
-                self._begin(text)
-            if self._running:
-                self._step()
+        try:
+            while self._has_work():
+                self._sweep()
+                text = self._next()
+                if text is not None:
+                    self._begin(text)
+                if self._running:
+                    self._step()
+        finally:  # whatever went wrong, nobody waits for a thread that has ended
+            with self._changed:
+                self._closed = True
+                left = [*self._running.values(), *self._waiting]
+                self._running.clear()
+                self._waiting.clear()
+            for text in left:
+                text.deliver(Event(text.index, "", fault=_fault()))
 
     def _has_work(self) -> bool:
         """Waits for some; False where none will come."""
@@ -182,7 +191,13 @@ class Worker:
         text = self._running.get(number)
         if text is None:
             return
-        piece = text.stream.feed(token, last=last)
+        try:
+            piece = text.stream.feed(token, last=last)
+        except Exception:  # a tokenizer that does not know all ids of its model
+            traceback.print_exc()
+            self._end(number)
+            text.deliver(Event(text.index, "", fault=_fault()))
+            return
         reason = text.stream.reason
         if reason is not None:
             self._end(number)

@@ -263,9 +263,9 @@ def test_a_malformed_body(served: Inside, body: bytes, said: str) -> None:
         {"logprobs": True}, {"top_logprobs": 2}, {"tools": [{}]}, {"response_format": {"type": "json_object"}},
         {"frequency_penalty": 1}, {"logit_bias": {"5": 1}}, {"max_tokenss": 5}, {"messages": []}, {"messages": "a"},
         {"messages": [{"role": "user"}]}, {"messages": [{"role": "king", "content": "a"}]}, {"messages": [1]},
-        {"messages": [{"role": "user", "content": "\ufdd0"}]},
+        {"messages": [{"role": "user", "content": "\ufdd0"}]}, {"messages": ASK * 1001},
     ],
-    ids=str,
+    ids=lambda bad: str(bad)[:60],
 )  # fmt: skip
 def test_a_parameter_that_cannot_be_is_named(client: Any, bad: dict[str, Any]) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
@@ -273,6 +273,13 @@ def test_a_parameter_that_cannot_be_is_named(client: Any, bad: dict[str, Any]) -
     name = next(iter(bad))
     assert name in str(caught.value.param)
     assert name in caught.value.body["message"] or name == "messages"
+
+
+@pytest.mark.parametrize("prompt", [[], [1, "a"], [-1], [258], [[]], [[1], "a"], 5, ["a"] * 81, [[1]] * 81], ids=str)
+def test_a_prompt_that_is_none(client: Any, prompt: Any) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.post("/completions", body={"model": "tiny", "prompt": prompt}, cast_to=object)
+    assert caught.value.param == "prompt"
 
 
 def test_what_asks_for_nothing_is_passed_over(client: Any) -> None:
@@ -323,6 +330,19 @@ def test_routes_that_are_none(served: Inside) -> None:
     missing = httpx.get(served.url + "/v1/embeddings", headers=head)
     assert (missing.status_code, "Invalid URL" in missing.json()["error"]["message"]) == (404, True)
     assert httpx.get(served.url + "/v1/completions", headers=head).status_code == 405
+
+
+def test_a_connection_that_breaks_off(served: Inside, client: Any) -> None:
+    address = ("127.0.0.1", int(served.url.rpartition(":")[2]))
+    head = "POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head += f"Authorization: Bearer {KEY}\r\nContent-Length: 500\r\n\r\n"
+    with socket.create_connection(address) as half:
+        half.sendall(head.encode() + b'{"model":')
+    served.until(r"POST /v1/completions 499 .*went away")
+    with socket.create_connection(address) as noise:
+        noise.sendall(b"\x16\x03\x01 no HTTP at all\r\n\r\n")
+        assert noise.recv(100).startswith(b"HTTP/1.1 400")
+    assert client.models.list().data
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

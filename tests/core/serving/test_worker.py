@@ -141,6 +141,23 @@ def test_a_model_that_fails_fails_those_under_way_and_no_others(
     assert "the model came to 99" in capsys.readouterr().err
 
 
+def test_a_tokenizer_that_fails_fails_one_text(
+    worker: Worker, tokenizer: TextTokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Knowing:
+        def decode(self, ids: Sequence[int]) -> str:
+            raise IndexError("there is no such token")
+
+    bad, good = Waiting(Knowing()), Waiting(tokenizer)  # type: ignore[arg-type]
+    hold(worker)
+    worker.submit([bad.text(), good.text(tokens=20)])
+    hold(worker, go=True)
+    assert bad.end().fault is not None
+    assert good.end().reason == "length"
+    until(worker, 0, 0)
+    assert "no such token" in capsys.readouterr().err
+
+
 def test_a_closed_worker_ends_what_it_has(tokenizer: TextTokenizer) -> None:
     worker = Worker(Counting(), at_once=1, waiting=5)
     worker.start()
