@@ -342,6 +342,24 @@ def test_a_cache_changes_nothing(name: str) -> None:
         assert out.cache.length < at
 
 
+@pytest.mark.parametrize("name", list(SPECS))
+def test_bfloat16_stays_close_and_the_stream_float32(name: str) -> None:
+    """Packed, so that the plain products of bfloat16 training meet each switch's mask."""
+    module, ids = made(SPECS[name]), tokens(2, 24)
+    segments = (torch.arange(24) >= torch.tensor([[10], [24]])).long()
+    exact = module(ids, segments=segments, targets=ids, asks={"logprob"}).logprob
+    streams: list[torch.dtype] = []
+    for layer in module.model.layers:
+        layer.register_forward_hook(lambda _module, _inputs, out: streams.append(out.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = module(ids, segments=segments, targets=ids, asks={"logprob"}).logprob
+    assert rough.dtype == torch.float32
+    assert streams == [torch.float32] * len(module.model.layers)
+    assert (rough - exact).abs().mean() < 0.05 * exact.abs().mean()
+    rough.sum().backward()
+    assert all(parameter.grad.dtype == torch.float32 for parameter in module.parameters())
+
+
 def rows_alone(module: nn.Module, prompts: list[torch.Tensor], fed: torch.Tensor) -> torch.Tensor:
     """(steps, B, V): each row read whole, by itself."""
     return torch.stack(
