@@ -7,10 +7,11 @@ the way. What does, in :class:`~lmgraft_decoders.model.DecoderModule`, and what 
   weight is laid out anew for each product: weights are laid out once, as oneDNN wants them
   (:mod:`lmgraft_decoders.packing`).
 - Autocast makes a bfloat16 copy of each weight in each step: here the copy is kept, and float32 is what is added up.
-- Forty small operations a layer: q, k and v are one product; activation, gate and the sum into the stream are done
-  inside the products; gains of norms are multiplied into the weights that follow.
+- Forty small operations a layer: q, k and v are one product, gate and up another; the sum into the stream and GPT-2's
+  activation are done inside products; gains of norms are multiplied into the weights that follow.
 - torch's fused attention is made for many queries: one query is two products with keys and values that stand as those
-  products read them (:mod:`lmgraft_decoders.rows`).
+  products read them (:mod:`lmgraft_decoders.rows`). They are float32 in bfloat16 too: torch's small bfloat16 products
+  copy what they read and take two to three times as long, and scores keep their digits.
 
 Greedy ids are those of the plain module as far as sums in another order are (float32), or rounding (bfloat16).
 It answers nothing else; whatever it is asked beyond ``next_logits`` of unsegmented rows goes to the plain module.
@@ -86,13 +87,13 @@ class WritingDecoder(nn.Module):
         rows, length = tokens.shape
         if positions is None:
             positions = torch.arange(length) + torch.tensor(cache.read)[:, None]
-        cache.make_room(length, self._kind)
+        cache.make_room(length)
         x = self._embedded(tokens, positions.expand(rows, length)).flatten(0, 1)
         turns = None
         if self._frequencies is not None:
             angles = positions.expand(rows, length).reshape(-1, 1, 1).float() * self._frequencies
             turns = torch.polar(torch.ones(()).expand_as(angles), angles)
-        seen = _bias(self.spec, cache, length, self._kind)
+        seen = _bias(self.spec, cache, length, torch.float32 if length == 1 else self._kind)
         for number, layer in enumerate(self._layers):
             x = layer(x, turns, seen, cache, number)
         cache.advance(length)
@@ -153,11 +154,12 @@ class _Layer:
         self.out = packing.joined([attention.o_proj], None, kind)
         self.mlp = _MLP(mlp, spec, self.second, kind)
         if shared:
-            self.first.beside(self.into, *self.mlp.firsts)
+            self.first.beside(self.into, self.mlp.into)
         else:
             self.first.beside(self.into)
-            self.second.beside(*self.mlp.firsts)
+            self.second.beside(self.mlp.into)
         self.scale = spec.head_dim**-0.5
+        self.nothing = torch.zeros(1, 1, 1)
 
     def __call__(
         self, x: torch.Tensor, turns: torch.Tensor | None, seen: torch.Tensor | None, cache: Rows, number: int
@@ -184,12 +186,12 @@ class _Layer:
             wide = turned.float()
             turned = torch.view_as_real(torch.complex(wide[..., :half], wide[..., half:]) * turns).flatten(-2)
         apart = (rows, made.shape[0] // rows)
-        query, keys = turned[:, : spec.heads], turned[:, spec.heads :].unflatten(0, apart).to(self.kind)
+        query, keys = turned[:, : spec.heads], turned[:, spec.heads :].unflatten(0, apart)
         values = heads[:, -spec.kv_heads :].unflatten(0, apart)
         cache.write(number, keys, values)
         if apart[1] == 1:
-            return self._one(query.to(self.kind), seen, cache, number)
-        return self._many(query.unflatten(0, apart).to(self.kind), keys, values, seen, cache, number)
+            return self._one(query.float(), seen, cache, number).to(self.kind)
+        return self._many(query.unflatten(0, apart), keys, values, seen, cache, number)
 
     def _one(self, query: torch.Tensor, seen: torch.Tensor | None, cache: Rows, number: int) -> torch.Tensor:
         """One query (B, heads, width) a row, those that share a key head below one another: no key is copied."""
@@ -198,8 +200,11 @@ class _Layer:
         groups = query.shape[0] * spec.kv_heads
         keys = cache.keys[number].view(groups, width, -1)[:, :, low:end]
         values = cache.values[number].view(groups, -1, width)[:, low:end]
-        asked = (query * self.scale).reshape(groups, -1, width)
-        scores = torch.bmm(asked, keys) if seen is None else torch.baddbmm(seen, asked, keys)
+        asked = query.reshape(groups, -1, width)
+        if seen is None:
+            scores = torch.baddbmm(self.nothing, asked, keys, beta=0, alpha=self.scale)
+        else:
+            scores = torch.baddbmm(seen, asked, keys, alpha=self.scale)
         return torch.bmm(torch.softmax(scores, -1), values).view(query.shape[0], -1)
 
     def _many(
@@ -212,11 +217,11 @@ class _Layer:
         number: int,
     ) -> torch.Tensor:
         """Queries (B, T, heads, width): of a prompt, or of a later piece of one."""
-        query, keys, values = (part.transpose(1, 2) for part in (query, keys, values))
+        query, keys, values = (part.transpose(1, 2).to(self.kind) for part in (query, keys, values))
         if cache.end:
             end = cache.end + query.shape[2]
-            keys = cache.keys[number][..., :end].transpose(2, 3).contiguous()
-            values = cache.values[number][:, :, :end]
+            keys = cache.keys[number][..., :end].transpose(2, 3).to(self.kind).contiguous()
+            values = cache.values[number][:, :, :end].to(self.kind)
         mixed = functional.scaled_dot_product_attention(
             query, keys, values, attn_mask=seen, is_causal=seen is None, enable_gqa=query.shape[1] != keys.shape[1]
         )
@@ -229,20 +234,15 @@ class _MLP:
     def __init__(self, mlp: MLP, spec: DecoderSpec, norm: _Norm, kind: torch.dtype) -> None:
         self.activation = ACTIVATIONS[spec.activation]
         self.fused = packing.ACTIVATIONS[spec.activation]
-        self.gate = None if mlp.gate_proj is None else packing.joined([mlp.gate_proj], norm, kind)
-        self.up = packing.joined([mlp.up_proj], norm, kind)
+        self.gated = spec.mlp if mlp.gate_proj is not None else 0
+        self.into = packing.joined([mlp.up_proj] if mlp.gate_proj is None else [mlp.gate_proj, mlp.up_proj], norm, kind)
         self.down = packing.joined([mlp.down_proj], None, kind)
 
-    @property
-    def firsts(self) -> list[packing.Product]:
-        """The products that come after the norm."""
-        return [self.up] if self.gate is None else [self.gate, self.up]
-
     def __call__(self, x: torch.Tensor, stream: torch.Tensor) -> torch.Tensor:
-        if self.gate is None:
-            return self.down.onto(stream, self.up.activated(x, self.fused, self.activation))
-        gate = self.gate.activated(x, self.fused, self.activation)
-        return self.down.onto(stream, self.up.times(gate, x))
+        if not self.gated:
+            return self.down.onto(stream, self.into.activated(x, self.fused, self.activation))
+        made = self.into(x)
+        return self.down.onto(stream, self.activation(made[:, : self.gated]).mul_(made[:, self.gated :]))
 
 
 def _span(spec: DecoderSpec, cache: Rows, length: int) -> tuple[int, int]:

@@ -61,10 +61,6 @@ class Product(Protocol):
         """The product through an activation, told in both ways."""
         ...
 
-    def times(self, other: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """``other`` (N, out) times the product, element by element."""
-        ...
-
     def onto(self, stream: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """``stream`` (N, out), float32, plus the product."""
         ...
@@ -117,10 +113,6 @@ class _Packed:
         made: torch.Tensor = self._one(x, self._weight, self._bias, fused[0], [], fused[1])
         return made
 
-    def times(self, other: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = self._two(x, other, self._weight, self._bias, "mul")
-        return made
-
     def onto(self, stream: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         if not self._exact:  # what is added up stays float32
             return stream + self(x)
@@ -138,9 +130,6 @@ class _Unfused:
 
     def activated(self, x: torch.Tensor, fused: tuple[str, str], activation: Activation) -> torch.Tensor:
         return activation(self(x))
-
-    def times(self, other: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return other * self(x)
 
     def onto(self, stream: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return stream + self(x)

@@ -15,13 +15,12 @@ ROOM = 64
 
 class Rows:
     """A :class:`lmgraft.seams.architecture.RowCache`: a layer's keys (B, kv_heads, width, capacity), values
-    (B, kv_heads, capacity, width).
+    (B, kv_heads, capacity, width), float32.
 
     Keys stand with their columns side by side: a step multiplies one query with all of them, and that product then
-    reads memory in order (1.3 times as fast in float32 as with rows, twice in bfloat16). All rows end at the same
-    column, so that a step writes one column; a row that has read less begins later. Columns that no row needs any more
-    are dropped when rows leave, or when the store is full: it never holds more than the longest row, or the window,
-    and some room.
+    reads memory in order (1.3 times as fast as with rows). All rows end at the same column, so that a step writes one
+    column; a row that has read less begins later. Columns that no row needs any more are dropped when rows leave, or
+    when the store is full: it never holds more than the longest row, or the window, and some room.
     """
 
     __slots__ = ("_spec", "_starts", "end", "keys", "read", "values")
@@ -45,15 +44,13 @@ class Rows:
         """(B, 1) the column at which each row begins."""
         return torch.tensor(self._starts)[:, None]
 
-    def make_room(self, tokens: int, kind: torch.dtype) -> None:
+    def make_room(self, tokens: int) -> None:
         """Before a pass of so many tokens."""
         spec = self._spec
         if not self.keys:
             rows, room = len(self._starts), tokens + ROOM
-            self.keys = [torch.zeros(rows, spec.kv_heads, spec.head_dim, room, dtype=kind) for _ in range(spec.layers)]
-            self.values = [
-                torch.zeros(rows, spec.kv_heads, room, spec.head_dim, dtype=kind) for _ in range(spec.layers)
-            ]
+            self.keys = [torch.zeros(rows, spec.kv_heads, spec.head_dim, room) for _ in range(spec.layers)]
+            self.values = [torch.zeros(rows, spec.kv_heads, room, spec.head_dim) for _ in range(spec.layers)]
         elif self.end + tokens > self.keys[0].shape[3]:
             low = max(0, self.end - spec.window + 1) if spec.window else 0
             # By a half: a token then costs two copies on average, not one of the whole past.
