@@ -101,5 +101,5 @@ def _quantised(tensors: Mapping[str, torch.Tensor], name: str, which: int) -> to
 def _beside(scale: float, part: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
     """Adds s B (A x) to what the target gives: through the activations, so that no matrix of the target's size has a
     gradient."""
-    thin = product(given[0], part.get_parameter(A))
-    return out + (scale * product(thin, part.get_parameter(B))).to(out.dtype)
+    thin = scale * product(given[0], part.get_parameter(A))
+    return out + product(thin, part.get_parameter(B)).to(out.dtype)
