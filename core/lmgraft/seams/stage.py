@@ -52,10 +52,13 @@ class StageContext(Protocol):
     """Becomes the artifact. Empty at the start, after a crash too: a stage resumes from ``work``."""
     inputs: Mapping[str, list[Artifact]]
     """Role (the config's field) -> the artifacts of the stages it names."""
-    recipe: str
-    """The recipe's name. Of this and ``upstream``, what shows in the artifact belongs into ``identity``."""
     upstream: Sequence[StageNode]
     """The stages that this one reads from, directly or not, nearest first, with their settings and parts."""
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name. Of this and ``upstream``, what shows in the artifact belongs into ``identity``."""
+        ...
 
     def part(self, path: str) -> Any:
         """Builds the part in a slot: ``"architecture"``, ``"filters.length"``. A new one at each call."""
