@@ -198,7 +198,10 @@ class MergeStage(StageConfig):
             wrong = miscounted(name, part.config, len(self.models)) if self.models else None
             if wrong is not None:
                 fact, cause = wrong
-                yield Problem(f"{stage}.models=[{','.join(self.models)}]: {fact}", cause, f"{stage}.models=[STAGE,...]")
+                _, most = part.config.takes_models
+                kept = self.models[:most] if most is not None and most < len(self.models) else [*self.models, "STAGE"]
+                remedy = f"{stage}.models=[{','.join(kept)}]"
+                yield Problem(f"{stage}.models=[{','.join(self.models)}]: {fact}", cause, remedy)
             if self.tokenizer and not getattr(part.config, "takes_tokenizer", False):
                 cause = f"{name} leaves the vocabulary as it is, and the result would be read by another tokenizer"
                 remedy = f"{stage}.tokenizer=null, or a part that changes it: merge@{stage}.merge=vocabulary_rows"

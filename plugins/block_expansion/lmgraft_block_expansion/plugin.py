@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from lmgraft.component import Component, ComponentConfig
-from lmgraft.errors import Problem
 from lmgraft.hookspecs import hookimpl
-
-if TYPE_CHECKING:
-    from lmgraft.recipe import Recipe
 
 __all__ = ["EVERY", "BlockExpansionConfig"]
 
@@ -42,13 +38,6 @@ class BlockExpansionConfig(ComponentConfig):
             yield f"groups is {self.groups} beside every={self.every}; give one of the two"
         if self.every is not None and 0 < self.every < self.copies:
             yield f"copies is {self.copies}, and a group has {self.every} layers"
-
-    def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem]:
-        """One model is expanded."""
-        names = recipe.stage(stage).inputs.get("models", ())
-        if len(names) != 1:
-            fact = f"{stage}.models={list(names)}: block_expansion takes one model"
-            yield Problem(fact, f"it is given {len(names)}", f"{stage}.models=[STAGE]")
 
 
 @hookimpl
