@@ -74,9 +74,14 @@ def _told(
     best = min(points[-1][1] for points in before.values())
     first, last = after[0][1], after[-1][1]
     lost, regained = first - best, first - last
-    moved = "raised" if lost > 0 else "lowered"
+    shown = f"{best:.4g}", f"{first:.4g}"
+    moved = f"{'raised' if lost > 0 else 'lowered'} {chart.title.lower()} from {shown[0]} to {shown[1]}"
+    if shown[0] == shown[1]:  # block expansion begins as the identity
+        moved = f"left {chart.title.lower()} at {shown[0]}"
     reached = next((step for step, value in after if value <= best), None)
-    if reached is not None:
+    if reached == after[0][0]:
+        end = f"{stage} ended at {last:.4g}."
+    elif reached is not None:
         end = f"{stage} was back at {best:.4g} by step {reached:,.0f} and ended at {last:.4g}."
     else:
         end = f"{stage} ended at {last:.4g} after {after[-1][0]:,.0f} steps, {last - best:.4g} above what it had been."
@@ -88,7 +93,7 @@ def _told(
         "after": f"{first:.4f}",
         "end": f"{last:.4f}",
         "regained": f"{100 * regained / lost:.0f}%" if lost > 0 else "",
-        "said": f"{merge} {moved} {chart.title.lower()} from {best:.4g} to {first:.4g}; {end}",
+        "said": f"{merge} {moved}; {end}",
         "title": chart.title,
         "svg": curves.draw(chart),
         "lines": [{"name": line.name, "style": line.style} for line in chart.lines],

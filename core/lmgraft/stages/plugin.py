@@ -198,7 +198,7 @@ class MergeStage(StageConfig):
             wrong = miscounted(name, part.config, len(self.models)) if self.models else None
             if wrong is not None:
                 fact, cause = wrong
-                _, most = part.config.takes_models
+                _, most = getattr(part.config, "takes_models", (0, None))
                 kept = self.models[:most] if most is not None and most < len(self.models) else [*self.models, "STAGE"]
                 remedy = f"{stage}.models=[{','.join(kept)}]"
                 yield Problem(f"{stage}.models=[{','.join(self.models)}]: {fact}", cause, remedy)

@@ -36,7 +36,8 @@ def run(folder: Path, recipe: dict[str, Any], losses: dict[str, list[tuple[int, 
     [
         ([(0, 5.0), (10, 3.5), (20, 2.5)], "was back at 3 by step 20 and ended at 2.5", "125%"),
         ([(0, 5.0), (10, 4.5), (20, 4.0)], "ended at 4 after 20 steps, 1 above what it had been", "50%"),
-        ([(0, 2.0), (10, 1.5)], "upscale lowered held-out loss from 3 to 2", ""),
+        ([(0, 2.0), (10, 1.5)], "upscale lowered held-out loss from 3 to 2; continued ended at 1.5.", ""),
+        ([(0, 3.0), (10, 1.5)], "upscale left held-out loss at 3; continued ended at 1.5.", ""),
     ],
 )
 def test_before_after_and_recovery(after: list[tuple[int, float]], said: str, regained: str, tmp_path: Path) -> None:
@@ -48,6 +49,14 @@ def test_before_after_and_recovery(after: list[tuple[int, float]], said: str, re
     page = render(folder).read_text()
     assert 'id="merges"' in page
     assert told["said"] in page
+
+
+def test_a_merge_of_several_is_beside_the_best_of_them(tmp_path: Path) -> None:
+    recipe = {**RECIPE, "upscale": {"kind": "merge", "models": ["pretrain", "tuned"]}, "tuned": RECIPE["pretrain"]}
+    losses = {"pretrain": [(10, 3.0)], "tuned": [(10, 2.5)], "continued": [(0, 2.8), (10, 2.4)]}
+    (told,) = merges(gather(run(tmp_path / "run", recipe, losses)))
+    assert told["said"].startswith("upscale raised held-out loss from 2.5 to 2.8")
+    assert [line["name"] for line in told["lines"]] == ["pretrain, before", "tuned, before", "after the merge"]
 
 
 def test_losses_on_other_data_do_not_compare(tmp_path: Path) -> None:
