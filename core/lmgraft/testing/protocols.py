@@ -30,7 +30,7 @@ PROTOCOLS = {
     "stage": ("Stage",),
 }
 #: Methods of a protocol that a part may leave out.
-OPTIONAL = {"architecture": {"to_hub", "from_hub", "weights"}}
+OPTIONAL = {"architecture": {"to_hub", "from_hub"}}
 
 
 def hold_to_protocol(seam: str, part: Any, name: str) -> None:

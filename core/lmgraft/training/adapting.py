@@ -7,7 +7,6 @@ and writes four methods: ``put``, ``adds``, ``fold`` and ``fill_new``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -135,8 +134,3 @@ class AdaptedArchitecture:
     def spec(self) -> DecoderSpec | None:
         """None: no other engine could build the adapted model from a spec."""
         return None
-
-    def weights(self) -> Path | None:
-        """The inner architecture's; None where it brings none."""
-        give = getattr(self.inner, "weights", None)
-        return give() if give else None
