@@ -131,6 +131,13 @@ def test_the_work_per_token_does_not_grow(kind: str) -> None:
     assert max(tokenizer.asked) <= 40
 
 
+@pytest.mark.parametrize("period", [[131], [0xE6 - 66, 131], [131, 131, 140, 199, 250]], ids=str)
+def test_a_long_run_of_no_characters_is_told_whole(period: list[int]) -> None:
+    tokenizer = Plain(MADE["byte-level BPE"])
+    ids = [*period * 60, *tokenizer.tokenizer.encode("é, 漢").ids, *period * 40]
+    assert "".join(streamed(tokenizer, ids)) == tokenizer.decode(ids)
+
+
 def test_a_character_is_told_when_it_is_whole_and_not_before(tmp_path: Path) -> None:
     tokenizer = byte_tokenizer(tmp_path)
     ids = tokenizer.encode_batch(["a漢🙂b"])[0]

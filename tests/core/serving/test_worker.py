@@ -115,6 +115,16 @@ def test_places_are_counted_and_given_back(worker: Worker, tokenizer: TextTokeni
     assert all_[4].end().reason == "length"
 
 
+def test_a_text_under_way_that_nobody_waits_for_ends(worker: Worker, tokenizer: TextTokenizer) -> None:
+    endless = [Waiting(tokenizer).text(start=130, tokens=10**9) for _ in range(2)]
+    worker.submit(endless)
+    worker.submit([(one := Waiting(tokenizer)).text()])
+    until(worker, 2, 1)
+    worker.cancel(endless)
+    assert one.end().reason == "length"
+    until(worker, 0, 0)
+
+
 def test_a_text_ends_when_its_time_is_up(worker: Worker, tokenizer: TextTokenizer) -> None:
     one, two, late = Waiting(tokenizer), Waiting(tokenizer), Waiting(tokenizer)
     worker.submit([one.text(start=130, tokens=10**9, seconds=0.3), two.text(start=130, tokens=10**9, seconds=0.3)])
