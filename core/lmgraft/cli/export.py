@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lmgraft import table
+from lmgraft.cli import _folders
 from lmgraft.errors import Problem, UserError
 
 if TYPE_CHECKING:
@@ -129,7 +130,6 @@ def _export(
 ) -> int:
     from lmgraft import known as facts
     from lmgraft import registry
-    from lmgraft.cli import _folders
     from lmgraft.cli._settings import config_of
     from lmgraft.console import Console
     from lmgraft.stages import export as stage
@@ -162,7 +162,6 @@ def _places(name: str, paths: Sequence[str]) -> tuple[Path, Path]:
 
     :raises UserError: with everything that is wrong with them.
     """
-    from lmgraft.cli import _folders
 
     if len(paths) != 2:
         said = (
@@ -204,7 +203,6 @@ def _known(text: str, model: Path, told: dict[str, Any]) -> Known:
     """What the run says of its model, where a run directory was named, and what the user says."""
     from lmgraft import known as facts
     from lmgraft import manifest
-    from lmgraft.cli import _folders
     from lmgraft.seams.exporter import Known
 
     mine: dict[str, Any] = {

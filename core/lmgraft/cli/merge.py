@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import errno
-import os
-import re
-import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lmgraft import table
-from lmgraft.errors import Problem, Stopped, UserError
+from lmgraft.cli import _folders
+from lmgraft.errors import Problem, UserError
 from lmgraft.stages._models_taken import miscounted
 
 if TYPE_CHECKING:
@@ -25,8 +19,6 @@ if TYPE_CHECKING:
     from lmgraft.component import Component
 
 __all__ = ["merge"]
-
-_REMEDY = "name an OUT where you may write and where there is room"
 
 
 class _Methods(click.Group):
@@ -144,7 +136,7 @@ def _merge(
     words = _tokenizer(tokenizer) if tokenizer is not None else None
     part = registry.build(component, config)
     started = time.monotonic()
-    with Console().progress("merging", None, "B") as bar, _whole(out) as (folder, alive):
+    with Console().progress("merging", None, "B") as bar, _folders.whole(out) as (folder, alive):
         reached = 0
 
         def progress(done: int, total: int) -> None:
@@ -177,59 +169,19 @@ def _places(component: Component[Any], paths: Sequence[str]) -> tuple[list[Path]
     models = []
     for text in paths[:-1]:
         try:
-            models.append(_model(text))
+            models.append(_folders.model(text))
         except UserError as error:
             problems += error.problems
     out = Path(paths[-1]).expanduser()
-    problems += _bad_out(out, models)
+    problems += _folders.bad_out(out, models)
     if problems:
         raise UserError(problems)
     return models, out
 
 
-def _model(text: str) -> Path:
-    """A folder that holds a whole model."""
-    from lmgraft import loading
-    from lmgraft.artifacts import checkpoint
-
-    place = _stage_of_run(text) or Path(text).expanduser()
-    if not place.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", text):
-        remedy = f"check the path; a model of the Hugging Face hub is fetched by hf download {text} --local-dir FOLDER"
-        raise UserError(Problem(f"{text} holds no model", "there is no such folder", remedy))
-    if place.is_file():
-        raise UserError(Problem(f"{text} is a file", "a model is a folder with a config.json", f"{place.parent}"))
-    folder = loading.model_folder(place)
-    checkpoint.verify(folder)
-    return folder
-
-
-def _stage_of_run(text: str) -> Path | None:
-    """The artifact of ``RUN:STAGE``; None where the text names no run that way.
-
-    :raises UserError: the run has no such stage, or it has not ended.
-    """
-    from lmgraft import manifest
-    from lmgraft.rundir import linked
-
-    run, colon, stage = text.rpartition(":")
-    folder = Path(run).expanduser()
-    if not colon or Path(text).expanduser().exists() or not (folder / manifest.FILE).is_file():
-        return None
-    stages = list(manifest.read(folder).get("stages") or {})
-    if stage not in stages:
-        close = difflib.get_close_matches(stage, stages, 1)
-        remedy = f"{run}:{close[0]}" if close else f"its stages: {', '.join(stages) or 'none yet'}"
-        raise UserError(Problem(f"the run {run} has no stage {stage}", "run.json does not list it", remedy))
-    place = linked(folder, stage)
-    if place is None:
-        cause = "the stage has not ended, or what it made was removed"
-        raise UserError(Problem(f"{text} holds nothing yet", cause, "lmgraft run the recipe to its end"))
-    return place
-
-
 def _tokenizer(text: str) -> Path:
     """A folder that holds a whole tokenizer."""
-    place = _stage_of_run(text) or Path(text).expanduser()
+    place = _folders.stage_of_run(text) or Path(text).expanduser()
     if place.is_file():
         whole = place.name == "tokenizer.json"
         remedy = f"--tokenizer {place.parent}" if whole else "--tokenizer FOLDER of a stage whose part is pretrained"
@@ -243,90 +195,6 @@ def _tokenizer(text: str) -> Path:
             remedy = " or ".join(f"--tokenizer {stage}" for stage in stages)
         raise UserError(Problem(f"--tokenizer {text} holds no tokenizer", cause, remedy))
     return place
-
-
-def _bad_out(out: Path, models: Sequence[Path]) -> Iterator[Problem]:
-    real = out.resolve()
-    for model in models:
-        if real == model.resolve():
-            yield Problem(f"OUT is IN: {out}", "a merge leaves its models as they are", "name a new folder as OUT")
-            return
-        if model.resolve() in real.parents:
-            yield Problem(
-                f"{out} lies within {model}", "a merge leaves its models as they are", "name a folder outside of it"
-            )
-            return
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        cause = "it is not empty" if out.is_dir() else "it is a file"
-        yield Problem(f"{out} is there already", f"{cause}, and nothing is written over", "name a new folder as OUT")
-
-
-@contextmanager
-def _whole(out: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """Gives a folder that becomes OUT when the block ends well, and goes when it does not; and a function that raises
-    Stopped after a signal.
-
-    The folder lies beside OUT and is renamed. Where OUT is there and empty it may be a mounted disk, or the folder that
-    the command was called in: then it lies within, and its files are moved up, those last that make a model of them.
-    """
-    from lmgraft.signals import StopRequest
-
-    real = out.resolve()
-    within = real.is_dir()
-    partial = real / "partial" if within else real.with_name(f"{real.name}.partial")
-    made = _make(partial, out)
-    stop = StopRequest()
-
-    def alive() -> None:
-        if stop.signal is not None:
-            name = signal.Signals(stop.signal).name
-            raise Stopped(f"stopped on {name}; {out} was not written, and the same command starts it anew")
-
-    done = False
-    try:
-        with stop:
-            yield partial, alive
-            alive()
-            if within:
-                for file in sorted(partial.iterdir(), key=lambda file: file.suffix == ".json"):
-                    os.rename(file, real / file.name)
-                partial.rmdir()
-            else:
-                os.rename(partial, real)
-            done = True
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    finally:
-        if not done:
-            shutil.rmtree(partial, ignore_errors=True)
-            for folder in made:
-                with suppress(OSError):  # somebody else has put something there
-                    folder.rmdir()
-
-
-def _make(partial: Path, out: Path) -> list[Path]:
-    """Makes the folder and those above it; gives the latter, the lowest first."""
-    above = [folder for folder in partial.parents if not folder.exists()]
-    try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    try:
-        partial.mkdir()
-    except FileExistsError:
-        cause = "another merge is writing it, or was killed while it did"
-        raise UserError(Problem(f"{partial} is there already", cause, f"wait, or rm -r {partial}")) from None
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    return above
-
-
-def _unwritable(out: Path, error: OSError) -> OSError | UserError:
-    from lmgraft.cli._os_errors import as_problem
-
-    if as_problem(error) is None and error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EIO):
-        return error
-    return UserError(Problem(f"{out} cannot be written", error.strerror or str(error), _REMEDY))
 
 
 def _report(models: Sequence[Path], out: Path, seconds: float) -> None:
