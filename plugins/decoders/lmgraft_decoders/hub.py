@@ -96,6 +96,7 @@ class Reader:
 
         :raises UserError: every problem there was.
         """
+        self.whole("vocab_size", default=1)  # core's to read; a damaged one would end there
         if not self.problems:
             made = make()
             for cause in made.check():
