@@ -77,7 +77,7 @@ def _turned(heads: int, width: int) -> list[int]:
 def _settings(config: Config, width: int, rope: Mapping[str, Any]) -> dict[str, Value]:
     heads, context = number(config, "num_attention_heads"), int(config.get("max_position_embeddings") or 2048)
     window = config.get("sliding_window")
-    if isinstance(window, int) and config.get("use_sliding_window", True):
+    if isinstance(window, int) and config.get("use_sliding_window", config["model_type"] != "qwen2"):
         # llama.cpp sees all tokens in this family, which is the same as long as the window holds them.
         context = min(context, window)
     found: dict[str, Value] = {

@@ -87,6 +87,7 @@ def read(folder: Path, rows: int) -> Vocabulary:
         raise UserError(Problem(f"{folder}: its tokenizer is a {kind}", cause, "train with tokenizer byte_bpe or bpe"))
     _types(found, content)
     _pad(found, rows, folder)
+    _distinct(found)
     _special(found, folder, config)
     found.template = chat_template(folder, config)
     return found
@@ -138,6 +139,18 @@ def _pad(found: Vocabulary, rows: int, folder: Path) -> None:
         found.types.append(_TYPE.UNUSED)
         if found.scores:
             found.scores.append(-10_000.0)
+
+
+def _distinct(found: Vocabulary) -> None:
+    """llama.cpp stops where two tokens have one name, and it reads names as C does, up to a zero."""
+    taken: set[str] = set()
+    for index, piece in enumerate(found.tokens):
+        if "\0" in piece or piece in taken:
+            piece = f"[token{index}]"
+            while piece in taken or piece in found.tokens:
+                piece += "_"
+            found.tokens[index], found.types[index] = piece, _TYPE.UNUSED
+        taken.add(piece)
 
 
 def _special(found: Vocabulary, folder: Path, config: Mapping[str, Any]) -> None:

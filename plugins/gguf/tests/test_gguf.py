@@ -139,6 +139,22 @@ def test_more_rows_than_tokens_get_names(model):
     assert found["tokenizer.ggml.token_type"][258:] == [5] * 6
 
 
+def test_names_that_llama_cpp_could_not_tell_apart(model):
+    """A token that has the name of a padded row's, and one whose name C would end early."""
+    file = model / "tokenizer.json"
+    content = json.loads(file.read_text())
+    added = dict(content["added_tokens"][-1], special=False)
+    content["added_tokens"] += [added | {"id": 258, "content": "[PAD261]"}, added | {"id": 259, "content": "a\0b"}]
+    file.write_text(json.dumps(content))
+    state = dict(checkpoint.tensors(model))
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        state[name] = torch.cat([state[name], torch.zeros(6, 64)])
+    checkpoint.write(model, state, checkpoint.read_config(model) | {"vocab_size": 264})
+    tokens = told(written(model))["tokenizer.ggml.tokens"]
+    assert len(set(tokens)) == len(tokens) == 264
+    assert tokens[258:262] == ["[PAD261]", "[token259]", "[PAD260]", "[token261]"]
+
+
 def test_all_that_ends_an_answer_and_the_chat_template(model):
     (model / "generation_config.json").write_text(json.dumps({"eos_token_id": [256, 257]}))
     (model / "chat_template.jinja").write_text("{{ bos_token }}hello")
