@@ -79,7 +79,8 @@ def _serve(checkpoint: Path, asked: Any, bound: Any, rules: Rules, values: dict[
     handle = loading.load(asked.folder, device=values["device"], precision=values["precision"])
     worker = Worker(handle, at_once=values["at_once"], waiting=values["queue"])
     limits = Limits(
-        model=values["name"] or checkpoint.resolve().name or "model",
+        # Not resolved: a run's stages are links to folders that are called by their contents.
+        model=values["name"] or Path(os.path.abspath(checkpoint)).name or "model",
         context=handle.context,
         tokens=min(values["max_new_tokens"] or handle.context, handle.context),
         texts=worker.limit,

@@ -29,12 +29,14 @@ class Prompts:
     """The model folder."""
     tokenizer: TextTokenizer
     """Its tokenizer."""
+    start: int
+    """The id that a document begins with: ``bos_token_id`` of ``config.json``, or the end token, as in training here."""
     template: str | None
     """The Jinja source that conversations are written with; None: it has none, and only continues text."""
 
     def text(self, prompt: str) -> list[int]:
-        """The ids of a text that is to be continued: it starts after the end token, as documents did in training."""
-        return [self.tokenizer.end_id, *self.tokenizer.encode_batch([prompt])[0]]
+        """The ids of a text that is to be continued: it stands at the start of a document."""
+        return [self.start, *self.tokenizer.encode_batch([prompt])[0]]
 
     def chat(self, messages: Messages) -> list[int]:
         """The ids of a conversation and of the opening of an answer.
@@ -68,7 +70,9 @@ def prompts(place: Path, template: str | None = None) -> Prompts:
     folder = model_folder(place)
     tokenizer = load_tokenizer(folder)
     found = source(template) if template is not None else tokenizer.chat_template or _beside(folder)
-    return Prompts(folder, tokenizer, found)
+    begin = _object(folder / checkpoint.CONFIG).get("bos_token_id")
+    fine = isinstance(begin, int) and not isinstance(begin, bool) and 0 <= begin < tokenizer.vocab_size
+    return Prompts(folder, tokenizer, begin if fine else tokenizer.end_id, found)
 
 
 def end_ids(folder: Path) -> tuple[int, ...]:
@@ -106,10 +110,7 @@ def _beside(folder: Path) -> str | None:
     if file.is_file():
         return file.read_text(encoding="utf-8")
     found = _object(folder / "tokenizer_config.json").get("chat_template")
-    named = (
-        {str(one.get("name")): one.get("template") for one in found or () if isinstance(one, dict)}
-        if isinstance(found, list)
-        else {}
-    )
+    several = found if isinstance(found, list) else []
+    named = {str(one.get("name")): one.get("template") for one in several if isinstance(one, dict)}
     default = named.get("default")
     return default if isinstance(default, str) else None

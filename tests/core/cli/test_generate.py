@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from lmgraft.cli import main
 from lmgraft.cli._prompts import read_rows
 from lmgraft.cli.generate import generate
+from lmgraft.generation.prompts import prompts
 from writing_model import write_model
 
 Ask = Callable[..., str]
@@ -93,6 +94,15 @@ def test_every_end_id_of_the_generation_config_ends_a_text(model: Path, tmp_path
     assert ask(str(folder), "Hello", *GREEDY, "--no-chat") == expected
     (folder / "generation_config.json").unlink()
     assert ask(str(folder), "Hello", *GREEDY, "--no-chat") == f"Hello{said}\n"
+
+
+def test_a_text_begins_as_the_models_documents_do(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    assert prompts(folder).text("a") == [256, *prompts(folder).tokenizer.encode_batch(["a"])[0]]
+    for begin, first in ((7, 7), (None, 256), (258, 256), ("<s>", 256)):
+        (folder / "config.json").write_text(json.dumps({**config, "bos_token_id": begin}))
+        assert prompts(folder).text("a")[0] == first
 
 
 def test_another_template_and_one_in_a_file_of_its_own(model: Path, tmp_path: Path) -> None:

@@ -349,7 +349,9 @@ def test_a_connection_that_breaks_off(served: Inside, client: Any) -> None:
 
 
 def test_a_signal_lets_what_is_under_way_end(tmp_path: Path) -> None:
-    slow = write_model(tmp_path / "slow", context=2048, template=None)
+    write_model(tmp_path / "0123abcd", context=2048, template=None)
+    slow = tmp_path / "slow"  # as a run's stages are
+    slow.symlink_to("0123abcd")
     head = {"authorization": f"Bearer {KEY}"}
     with serving(tmp_path, slow, "--host", "0.0.0.0", LMGRAFT_API_KEY=KEY) as one:
         url = one.url.replace("0.0.0.0", "127.0.0.1")
