@@ -30,7 +30,7 @@ class Prompts:
     tokenizer: TextTokenizer
     """Its tokenizer."""
     start: int
-    """The id that a document begins with: ``bos_token_id`` of ``config.json``, or the end token, as in training here."""
+    """The id that a document begins with: ``bos_token_id`` of ``config.json``, or the end token, as in training."""
     template: str | None
     """The Jinja source that conversations are written with; None: it has none, and only continues text."""
 
@@ -71,8 +71,9 @@ def prompts(place: Path, template: str | None = None) -> Prompts:
     tokenizer = load_tokenizer(folder)
     found = source(template) if template is not None else tokenizer.chat_template or _beside(folder)
     begin = _object(folder / checkpoint.CONFIG).get("bos_token_id")
-    fine = isinstance(begin, int) and not isinstance(begin, bool) and 0 <= begin < tokenizer.vocab_size
-    return Prompts(folder, tokenizer, begin if fine else tokenizer.end_id, found)
+    if not isinstance(begin, int) or isinstance(begin, bool) or not 0 <= begin < tokenizer.vocab_size:
+        begin = tokenizer.end_id
+    return Prompts(folder, tokenizer, begin, found)
 
 
 def end_ids(folder: Path) -> tuple[int, ...]:
