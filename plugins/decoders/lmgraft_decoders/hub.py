@@ -96,7 +96,7 @@ class Reader:
 
         :raises UserError: every problem there was.
         """
-        self.whole("vocab_size", default=1)  # core's to read; a damaged one would end there
+        self.whole("vocab_size")  # core's to read, and told with the rest
         if not self.problems:
             made = make()
             for cause in made.check():

@@ -101,7 +101,7 @@ def test_the_hub_config_comes_back_as_it_went(settings: dict[str, Any]) -> None:
 def test_both_forms_of_transformers_are_read() -> None:
     sizes = {
         "model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-        "num_attention_heads": 4,
+        "num_attention_heads": 4, "vocab_size": 9,
     }  # fmt: skip
     old = LlamaConfig.from_hub({**sizes, "rope_theta": 5e5, "rope_scaling": None, "torch_dtype": "bfloat16"})
     new = LlamaConfig.from_hub(
@@ -146,6 +146,6 @@ def test_the_light_module_needs_no_torch() -> None:
     code = (
         "import sys; from lmgraft_decoders.plugin import LlamaConfig;"
         "LlamaConfig.from_hub({'model_type': 'llama', 'hidden_size': 8, 'intermediate_size': 8,"
-        " 'num_hidden_layers': 1, 'num_attention_heads': 2}); assert 'torch' not in sys.modules"
+        " 'num_hidden_layers': 1, 'num_attention_heads': 2, 'vocab_size': 9}); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

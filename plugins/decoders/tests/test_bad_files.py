@@ -75,6 +75,7 @@ def test_a_model_type_of_any_kind_is_none_of_its_own(name: str) -> None:
         ("llama", {"num_hidden_layers": "32"}, "num_hidden_layers to '32' because: it is a whole number from 1 on"),
         ("llama", {"hidden_size": -16}, "hidden_size to -16"),
         ("llama", {"vocab_size": "large"}, "vocab_size to 'large'"),
+        ("bloom", {"vocab_size": None}, "gives no vocab_size because: a bloom cannot be built without it"),
         ("llama", {"num_hidden_layers": True}, "num_hidden_layers to True because: it is a whole number"),
         ("llama", {"num_attention_heads": 0}, "num_attention_heads to 0"),
         ("llama", {"num_key_value_heads": 3}, "heads (4) is not a multiple of kv_heads (3)"),

@@ -238,7 +238,15 @@ def test_the_hub_config_comes_back_as_it_went(norm: LayerNorm) -> None:
 
 
 def test_openais_own_config_is_read() -> None:
-    theirs = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "n_ctx": 1024, "n_positions": 1024}
+    theirs = {
+        "model_type": "gpt2",
+        "n_embd": 768,
+        "n_layer": 12,
+        "n_head": 12,
+        "n_ctx": 1024,
+        "n_positions": 1024,
+        "vocab_size": 9,
+    }
     config = Gpt2Config.from_hub({**theirs, "activation_function": "gelu_new", "attn_pdrop": 0.1})
     assert config == Gpt2Config(layers=12, hidden=768, heads=12, mlp=3072, context=1024)
     assert Gpt2Config.from_hub({"model_type": "llama"}) is None
@@ -273,7 +281,7 @@ def test_the_spec_needs_no_torch() -> None:
     code = (
         "import sys; from lmgraft_decoders.plugin import Gpt2Config, LlamaConfig;"
         "assert Gpt2Config().spec().bias and not LlamaConfig().spec().bias;"
-        "Gpt2Config.from_hub({'model_type': 'gpt2', 'n_embd': 8, 'n_layer': 1, 'n_head': 2});"
+        "Gpt2Config.from_hub({'model_type': 'gpt2', 'n_embd': 8, 'n_layer': 1, 'n_head': 2, 'vocab_size': 9});"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -143,7 +143,7 @@ FILES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", list(FILES))
 def test_published_files_are_read_as_the_sizes_of_that_name(name: str) -> None:
     config = part_of(SIZES[name]).config  # type: ignore[attr-defined]
-    assert type(config).from_hub(FILES[name]) == config
+    assert type(config).from_hub({**FILES[name], "vocab_size": SIZES[name].vocab}) == config
 
 
 def test_llama_31_is_read_with_its_scaling() -> None:
@@ -151,7 +151,9 @@ def test_llama_31_is_read_with_its_scaling() -> None:
         "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
         "rope_type": "llama3",
     }  # fmt: skip
-    found = plugin.LlamaConfig.from_hub({**LLAMA3, "max_position_embeddings": 131_072, "rope_scaling": scaling})
+    found = plugin.LlamaConfig.from_hub(
+        {**LLAMA3, "max_position_embeddings": 131_072, "rope_scaling": scaling, "vocab_size": 128_256}
+    )
     assert found is not None
     assert found.context == 131_072
     assert found.rope_scaling == plugin.Stretch(kind=plugin.StretchKind.llama3, factor=8.0)
