@@ -236,3 +236,18 @@ def test_a_folder_without_a_tokenizer(tmp_path):
     out = exported(tmp_path / "model")
     assert not (out / "tokenizer.json").exists()
     assert "gpt2" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("chats", [True, False])
+def test_the_use_that_the_card_shows_works(model, chats, capsys):
+    pytest.importorskip("transformers")
+    if not chats:
+        config = json.loads((model / "tokenizer_config.json").read_text())
+        config.pop("chat_template")
+        (model / "tokenizer_config.json").write_text(json.dumps(config))
+    out = exported(model)
+    code = (out / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    assert ("apply_chat_template" in code) is chats
+    few = code.replace("max_new_tokens=100", "max_new_tokens=5").replace("FOLDER", str(out))
+    exec(compile(few, "card", "exec"), {})
+    assert capsys.readouterr().out
