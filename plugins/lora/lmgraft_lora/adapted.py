@@ -1,38 +1,55 @@
 """An architecture with LoRA in it: the same module, with two thin matrices at each target.
 
-Canonical names stay what they are; a target has two more, ``TARGET.lora_a`` and ``TARGET.lora_b``. With an int8 base a
-projection has ``levels`` and ``scale`` in the place of ``weight`` (:class:`lmgraft.training.int8.Int8Linear`).
+Of an ``nn.Linear`` the canonical names stay what they are, and there are two more, ``LINEAR.lora_a`` and
+``LINEAR.lora_b``. With an int8 base a projection has ``levels`` and ``scale`` in the place of ``weight``
+(:class:`lmgraft.training.int8.Int8Linear`). Any other matrix ``OWNER.NAME`` is parametrised as torch does it: it is
+``OWNER.parametrizations.NAME.original``, with ``0.lora_a`` and ``0.lora_b`` beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import torch
-from lmgraft.seams.architecture import Architecture
+from lmgraft.seams.architecture import Architecture, TensorRole
 from lmgraft.training.adapting import AdaptedArchitecture, Made
 from lmgraft.training.int8 import Int8Linear, dequantise, projections, quantise
 from lmgraft.training.products import product
 from torch import nn
+from torch.nn.utils import parametrize
 
-__all__ = ["LoraArchitecture"]
+__all__ = ["LoraArchitecture", "Targets"]
 
 A, B = "lora_a", "lora_b"
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What is adapted, with its (out, in)."""
+
+    linears: Mapping[str, tuple[int, int]]
+    """By the names of modules: through their activations."""
+    matrices: Mapping[str, tuple[int, int]]
+    """By the names of parameters: through the matrix itself."""
 
 
 class LoraArchitecture(AdaptedArchitecture):
     """Implements :class:`lmgraft.seams.adapter.Adapted`."""
 
-    def __init__(
-        self, inner: Architecture, targets: Mapping[str, tuple[int, int]], rank: int, scale: float, int8: bool
-    ) -> None:
-        """:param targets: name of an ``nn.Linear`` -> its (in, out)."""
+    def __init__(self, inner: Architecture, targets: Targets, rank: int, scale: float, int8: bool) -> None:
         super().__init__(inner)
         self.targets, self.rank, self.scale = targets, rank, scale
         self._quantised = frozenset(projections(inner.build(2, "meta"), inner)) if int8 else frozenset[str]()
+        #: The name of a parametrised matrix -> its name in the inner module.
+        self._originals = {f"{_beneath(name)}.original": name for name in targets.matrices}
+        #: The place of two thin matrices -> the name of what they stand beside, in the inner module.
+        self._places = {name: f"{name}.weight" for name in targets.linears}
+        self._places |= {f"{_beneath(name)}.0": name for name in targets.matrices}
 
     def put(self, module: nn.Module, device: str) -> None:
+        """Integers where they are wanted, and the thin matrices."""
         for name in self._quantised:
             owner, _, attribute = name.rpartition(".")
             plain = module.get_submodule(name)
@@ -40,15 +57,21 @@ class LoraArchitecture(AdaptedArchitecture):
             made = Int8Linear(plain.in_features, plain.out_features, device=device)
             made.bias = plain.bias
             setattr(module.get_submodule(owner), attribute, made)
-        for name, (wide, out) in self.targets.items():
+        for name, shape in self.targets.linears.items():
             part = module.get_submodule(name)
-            part.register_parameter(A, nn.Parameter(torch.empty(self.rank, wide, device=device)))
-            part.register_parameter(B, nn.Parameter(torch.empty(out, self.rank, device=device)))
+            _add(part, shape, self.rank, device)
             part.register_forward_hook(partial(_beside, self.scale))
+        for name, shape in self.targets.matrices.items():
+            owner, _, attribute = name.rpartition(".")
+            made_of = _Sum(shape, self.rank, self.scale, device)
+            parametrize.register_parametrization(module.get_submodule(owner), attribute, made_of, unsafe=True)
 
     def adds(self, name: str) -> str | None:
-        target, _, last = name.rpartition(".")
-        return f"{target}.weight" if last in (A, B) and target in self.targets else None
+        place, _, last = name.rpartition(".")
+        return self._places.get(place) if last in (A, B) else None
+
+    def role(self, name: str) -> TensorRole:
+        return super().role(self._originals.get(name, name))
 
     def fill_new(self, name: str, tensor: torch.Tensor, generator: torch.Generator) -> None:
         """A within 1 / sqrt(in), B at 0."""
@@ -59,30 +82,28 @@ class LoraArchitecture(AdaptedArchitecture):
             tensor.uniform_(-bound, bound, generator=generator)
 
     def fold(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        """Each target with s B A added."""
+        """Each target with s B A added, and integers as the floats that they stand for."""
+        beside = {name: place for place, name in self._places.items()}
         makers: dict[str, Callable[[], torch.Tensor]] = {}
         for name in tensors:
-            target, _, last = name.rpartition(".")
+            owner, _, last = name.rpartition(".")
             if self.adds(name) is not None:
                 continue
-            if last in ("weight", "levels", "scale") and (target in self.targets or target in self._quantised):
-                makers[f"{target}.weight"] = partial(self._weight, tensors, target)
-            else:
-                makers[name] = partial(tensors.__getitem__, name)
+            held = last in ("levels", "scale") and owner in self._quantised
+            plain = f"{owner}.weight" if held else self._originals.get(name, name)
+            makers[plain] = partial(self._folded, tensors, owner if held else name, held, beside.get(plain))
         return Made(makers)
 
-    def _weight(self, tensors: Mapping[str, torch.Tensor], target: str) -> torch.Tensor:
-        if target in self._quantised:
-            weight = dequantise(tensors[f"{target}.levels"], tensors[f"{target}.scale"])
-        else:
-            weight = tensors[f"{target}.weight"].float()
-        if target not in self.targets:
-            return weight
-        a, b = tensors[f"{target}.{A}"].float(), tensors[f"{target}.{B}"].float()
-        return torch.addmm(weight, b, a, alpha=self.scale)
+    def _folded(self, tensors: Mapping[str, torch.Tensor], name: str, held: bool, place: str | None) -> torch.Tensor:
+        tensor = dequantise(tensors[f"{name}.levels"], tensors[f"{name}.scale"]) if held else tensors[name]
+        if place is None:
+            return tensor
+        a, b = tensors[f"{place}.{A}"].float(), tensors[f"{place}.{B}"].float()
+        return torch.addmm(tensor.float(), b, a, alpha=self.scale)
 
     def hold(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        """Projections quantised where the base is int8."""
+        """Under the names of the adapted module; projections quantised where the base is int8."""
+        own = {name: held for held, name in self._originals.items()}
         makers: dict[str, Callable[[], torch.Tensor]] = {}
         for name in tensors:
             target, _, last = name.rpartition(".")
@@ -90,8 +111,32 @@ class LoraArchitecture(AdaptedArchitecture):
                 makers[f"{target}.levels"] = partial(_quantised, tensors, name, 0)
                 makers[f"{target}.scale"] = partial(_quantised, tensors, name, 1)
             else:
-                makers[name] = partial(tensors.__getitem__, name)
+                makers[own.get(name, name)] = partial(tensors.__getitem__, name)
         return Made(makers)
+
+
+class _Sum(nn.Module):
+    """A matrix and s B A: what whoever reads the matrix is given. The gradient of A and B goes through one of the whole
+    matrix, unlike that of a linear's."""
+
+    def __init__(self, shape: tuple[int, int], rank: int, scale: float, device: str) -> None:
+        super().__init__()
+        self.scale = scale
+        _add(self, shape, rank, device)
+
+    def forward(self, matrix: torch.Tensor) -> torch.Tensor:
+        return torch.addmm(matrix, self.get_parameter(B), self.get_parameter(A), alpha=self.scale)
+
+
+def _beneath(name: str) -> str:
+    """Where torch keeps what a parametrised matrix is made of."""
+    owner, _, attribute = name.rpartition(".")
+    return ".".join(filter(None, (owner, "parametrizations", attribute)))
+
+
+def _add(part: nn.Module, shape: tuple[int, int], rank: int, device: str) -> None:
+    part.register_parameter(A, nn.Parameter(torch.empty(rank, shape[1], device=device)))
+    part.register_parameter(B, nn.Parameter(torch.empty(shape[0], rank, device=device)))
 
 
 def _quantised(tensors: Mapping[str, torch.Tensor], name: str, which: int) -> torch.Tensor:

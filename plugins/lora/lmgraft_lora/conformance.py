@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from lmgraft.testing import AdapterSuite
 
-__all__ = ["TestLora", "TestLoraInGpt2", "TestLoraInt8"]
+__all__ = ["TestLora", "TestLoraInGpt2", "TestLoraInLstm", "TestLoraInt8"]
 
 
 class TestLora(AdapterSuite):
@@ -25,3 +25,10 @@ class TestLoraInGpt2(AdapterSuite):
     settings: ClassVar[dict[str, Any]] = {"rank": 2, "rslora": True, "targets": ["query", "value", "mlp_out"]}
     architecture = "gpt2"
     architecture_settings: ClassVar[dict[str, Any]] = {"layers": 2, "hidden": 16, "heads": 2, "context": 32}
+
+
+class TestLoraInLstm(AdapterSuite):
+    component = "lora"
+    settings: ClassVar[dict[str, Any]] = {"rank": 2, "targets": ["other"]}
+    architecture = "lstm"
+    architecture_settings: ClassVar[dict[str, Any]] = {"layers": 2, "hidden": 16, "context": 32}

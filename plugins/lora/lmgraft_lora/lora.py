@@ -4,6 +4,9 @@ A starts uniform within 1 / sqrt(in) (the authors' code and peft: ``kaiming_unif
 that an adapted model that is not trained answers as before. s is alpha / rank (section 4.1), or alpha / sqrt(rank) with
 ``rslora`` (Kalajdzievski 2023, arXiv:2312.03732).
 
+Weights of ``nn.Linear`` are adapted through their activations, so no matrix of a weight's size has a gradient. Other
+matrices (the lstm's gates) are parametrised.
+
 Deviations from the paper: all projections are targets unless others are named (the paper adapts query and value; QLoRA,
 arXiv:2305.14314, section 4, needs all to match full training), and there is no dropout on the adapter's input: models
 here have none, and a stage that was interrupted must end as one that was not.
@@ -12,15 +15,17 @@ here have none, and a stage that was interrupted must end as one that was not.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+import torch
 from lmgraft.errors import Problem, UserError
 from lmgraft.seams.adapter import Adapted
 from lmgraft.seams.architecture import Architecture, Role
-from lmgraft.training.int8 import PROJECTIONS
+from lmgraft.training.int8 import projections
 from torch import nn
 
-from lmgraft_lora.adapted import LoraArchitecture
-from lmgraft_lora.plugin import Base, LoraConfig
+from lmgraft_lora.adapted import LoraArchitecture, Targets
+from lmgraft_lora.plugin import TARGETS, Base, LoraConfig
 
 __all__ = ["Lora"]
 
@@ -34,40 +39,48 @@ class Lora:
     def adapt(self, architecture: Architecture) -> Adapted:
         """The architecture with thin matrices beside its targets.
 
-        :raises UserError: none of its ``nn.Linear`` has a weight of a role in ``targets``; or a weight of such a role
-            is held by something else, which an adapter cannot stand beside.
+        :raises UserError: it has no matrix of a role in ``targets``; a weight of such a role is no matrix; or the base
+            is to be held as integers, and it has no projection that could be.
         """
         wanted = frozenset(Role(name) for name in self.config.targets)
         module = architecture.build(2, "meta")
         targets = {
-            name: (part.in_features, part.out_features)
-            for name, part in module.named_modules()
-            if isinstance(part, nn.Linear) and architecture.role(f"{name}.weight").role in wanted
+            name: tensor
+            for name, tensor in module.named_parameters()
+            # Vectors of Role.OTHER (a decay, a gate's offset) are passed over; those of the other roles are matrices.
+            if (role := architecture.role(name).role) in wanted and not (role is Role.OTHER and tensor.dim() < 2)
         }
-        self._check(architecture, module, targets, wanted)
+        self._check(architecture, module, targets)
         root = math.sqrt(self.config.rank) if self.config.rslora else self.config.rank
-        scale = self.config.alpha / root
-        return LoraArchitecture(architecture, targets, self.config.rank, scale, self.config.base is Base.int8)
+        linears = {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Linear)}
+        shapes = {name: (tensor.shape[0], tensor.shape[1]) for name, tensor in targets.items()}
+        return LoraArchitecture(
+            architecture,
+            Targets(
+                {name.removesuffix(".weight"): shape for name, shape in shapes.items() if name in linears},
+                {name: shape for name, shape in shapes.items() if name not in linears},
+            ),
+            self.config.rank,
+            self.config.alpha / root,
+            self.config.base is Base.int8,
+        )
 
-    def _check(
-        self,
-        architecture: Architecture,
-        module: nn.Module,
-        targets: dict[str, tuple[int, int]],
-        wanted: frozenset[Role],
-    ) -> None:
-        named = ", ".join(sorted(role.value for role in wanted))
-        roles = {name: architecture.role(name).role for name, _ in module.named_parameters()}
-        others = [
-            name for name, role in roles.items() if role in wanted and name.removesuffix(".weight") not in targets
-        ]
-        if others:
-            fact = f"lora cannot be put to {others[0]}"
-            cause = f"it is a weight of role {roles[others[0]].value} and not that of an nn.Linear, which lora adds to"
-            left = sorted({role.value for name, role in roles.items() if role in wanted and name not in others})
-            raise UserError(Problem(fact, cause, f"targets={left}" if left else "train without an adapter"))
+    def _check(self, architecture: Architecture, module: nn.Module, targets: Mapping[str, torch.Tensor]) -> None:
+        named = ", ".join(self.config.targets)
         if not targets:
-            there = sorted({role.value for role in roles.values() if role in PROJECTIONS})
-            cause = f"the architecture's weights that it could be put to are of the roles {', '.join(there) or 'none'}"
+            roles = {
+                architecture.role(name).role.value for name, tensor in module.named_parameters() if tensor.dim() == 2
+            }
+            there = [name for name in TARGETS if name in roles]
+            cause = f"the architecture's matrices that it could be put to are of the roles {', '.join(there) or 'none'}"
             remedy = f"targets=[{','.join(there)}]" if there else "train without an adapter"
             raise UserError(Problem(f"lora finds nothing to adapt: targets is {named}", cause, remedy))
+        for name, tensor in targets.items():
+            if tensor.dim() != 2:
+                cause = (
+                    f"it is of role {architecture.role(name).role.value} and has {tensor.dim()} dimensions, no matrix"
+                )
+                raise UserError(Problem(f"lora cannot be put to {name}", cause, "name other roles in targets"))
+        if self.config.base is Base.int8 and not projections(module, architecture):
+            cause = "integers are for projections, and the architecture has no nn.Linear of such a role"
+            raise UserError(Problem("lora's base=int8 would hold nothing as integers", cause, "base=float32"))

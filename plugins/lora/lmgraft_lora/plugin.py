@@ -10,10 +10,11 @@ from typing import Any
 from lmgraft.component import Component, ComponentConfig
 from lmgraft.hookspecs import hookimpl
 
-__all__ = ["TARGETS", "Base", "LoraConfig", "lmgraft_adapter"]
+__all__ = ["PROJECTIONS", "TARGETS", "Base", "LoraConfig", "lmgraft_adapter"]
 
-#: The roles of the weights that it can be put to.
-TARGETS = ("query", "key", "value", "attention_out", "mlp_in", "mlp_gate", "mlp_out")
+#: The roles of a decoder's projections, to which it is put unless others are named; and all that it can be put to.
+PROJECTIONS = ("query", "key", "value", "attention_out", "mlp_in", "mlp_gate", "mlp_out")
+TARGETS = (*PROJECTIONS, "other")
 
 
 class Base(Enum):
@@ -36,8 +37,9 @@ class LoraConfig(ComponentConfig):
     """The product is multiplied with alpha / rank."""
     rslora: bool = False
     """Multiply with alpha / sqrt(rank) instead, so that the step does not shrink as the rank grows."""
-    targets: list[str] = field(default_factory=lambda: list(TARGETS))
-    """The roles of the weights it is put to: of query, key, value, attention_out, mlp_in, mlp_gate, mlp_out. One that
+    targets: list[str] = field(default_factory=lambda: list(PROJECTIONS))
+    """The roles of the weights it is put to: of query, key, value, attention_out, mlp_in, mlp_gate, mlp_out, and
+    other: matrices of no such role (the lstm's gates, the routers of experts). One that
     an architecture lacks (an MLP without a gate) is passed over, as long as any is there."""
     base: Base = Base.float32
     """How the frozen weights are held while training."""

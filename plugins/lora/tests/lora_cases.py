@@ -25,7 +25,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "falcon": _SMALL,
     "bloom": _SMALL,
     "mixtral": {**_NARROW, "experts": 4},
+    "lstm": {"layers": 2, "hidden": 32, "context": 64},
 }
+#: Those that transformers has.
+HUGGING = tuple(name for name in FAMILIES if name != "lstm")
 RATE = 0.01
 BASES = ("float32", "int8")
 
@@ -57,6 +60,8 @@ def plain(name: str, folder: Path, std: float = 0.1) -> tuple[Architecture, nn.M
 
 def adapted(architecture: Architecture, folder: Path, **settings: Any) -> tuple[Adapted, nn.Module]:
     """The architecture with lora in it, and a module with the folder's weights."""
+    if "lstm" in type(architecture).__name__.lower():
+        settings.setdefault("targets", ["other"])
     made: Adapted = part("adapter", "lora", **settings).adapt(architecture)
     module = weights.materialise(made, VOCABULARY, "cpu")
     weights.load_into(module, made, folder, seed=3)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from lmgraft_lora.conformance import TestLora, TestLoraInGpt2, TestLoraInt8
+from lmgraft_lora.conformance import TestLora, TestLoraInGpt2, TestLoraInLstm, TestLoraInt8
 
-__all__ = ["TestLora", "TestLoraInGpt2", "TestLoraInt8"]
+__all__ = ["TestLora", "TestLoraInGpt2", "TestLoraInLstm", "TestLoraInt8"]

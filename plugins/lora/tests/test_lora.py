@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 import torch
 from lmgraft.errors import UserError
-from lmgraft.seams.architecture import Role
+from lmgraft.seams.architecture import Role, TensorRole
 from lmgraft.training import int8, weights
 from lmgraft_lora.plugin import LoraConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lora_cases import FAMILIES, VOCABULARY, adapted, disturb, family, ids, logprob, part, plain
+from lora_cases import FAMILIES, HUGGING, VOCABULARY, adapted, disturb, family, ids, logprob, part, plain
 
 
-@pytest.mark.parametrize("base", ["float32", "int8"])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    ("name", "base"), [*((name, "float32") for name in FAMILIES), *((name, "int8") for name in HUGGING)]
+)
 def test_merged_equals_unmerged(name: str, base: str, tmp_path: Path) -> None:
     architecture, module = plain(name, tmp_path / "plain")
     made, changed = adapted(architecture, tmp_path / "plain", base=base)
@@ -31,12 +32,12 @@ def test_merged_equals_unmerged(name: str, base: str, tmp_path: Path) -> None:
     merged = weights.materialise(architecture, VOCABULARY, "cpu").eval()
     weights.load_into(merged, architecture, tmp_path / "merged")
     assert float((logprob(merged) - logprob(changed)).abs().max()) < 1e-5
-    assert float((logprob(changed) - before).abs().max()) > 0.1
+    assert float((logprob(changed) - before).abs().max()) > 1e-3
     files = (tmp_path / at / "config.json" for at in ("plain", "merged"))
     assert len({file.read_bytes() for file in files}) == 1
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", HUGGING)
 def test_transformers_gives_the_adapted_answers(name: str, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -132,7 +133,7 @@ def test_training_costs_two_thirds_of_the_weights_and_six_for_each_of_the_adapte
 # --- int8 -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", HUGGING)
 def test_an_integer_base_answers_within_its_precision(name: str, tmp_path: Path) -> None:
     """As the plain model does whose weights were rounded so, and near the one whose were not."""
     architecture, module = plain(name, tmp_path)
@@ -164,36 +165,49 @@ def test_an_integer_base_takes_a_quarter_of_the_memory(tmp_path: Path) -> None:
 
 def test_roles_that_a_model_lacks_are_passed_over_unless_all_are() -> None:
     made = part("adapter", "lora", targets=["mlp_gate", "mlp_in"]).adapt(family("gpt2"))
-    assert all("up_proj" in name for name in made.targets)
+    assert all("up_proj" in name for name in made.targets.linears)
     with pytest.raises(UserError, match="nothing to adapt: targets is mlp_gate") as caught:
         part("adapter", "lora", targets=["mlp_gate"]).adapt(family("gpt2"))
-    assert "targets=[attention_out,key,mlp_in,mlp_out,query,value]" in str(caught.value)
+    assert "targets=[query,key,value,attention_out,mlp_in,mlp_out]" in str(caught.value)
 
 
-def test_a_model_without_projections_is_refused_in_three_lines() -> None:
-    with pytest.raises(UserError, match="nothing to adapt") as caught:
-        part("adapter", "lora").adapt(part("architecture", "lstm"))
-    assert len(str(caught.value).splitlines()) == 3
+def test_matrices_of_no_role_are_adapted_where_they_are_asked_for() -> None:
+    made = part("adapter", "lora", targets=["other"], rank=2).adapt(family("lstm"))
+    own = {name: list(one.shape) for name, one in made.build(9).named_parameters() if made.adds(name)}
+    assert len(own) == 2 * 2 * 4 * 2
+    assert own["layers.1.forget_gate.parametrizations.state_weight.0.lora_a"] == [2, 32]
+    assert made.adds("layers.1.forget_gate.parametrizations.state_weight.0.lora_a").endswith("gate.state_weight")
+    assert made.role("layers.1.cell_gate.parametrizations.input_weight.original").layer == 1
+    routers = part("adapter", "lora", targets=["other"]).adapt(family("mixtral"))
+    assert set(routers.targets.linears) == {f"model.layers.{i}.mlp.router" for i in range(2)}
 
 
-def test_a_weight_that_no_linear_holds_is_refused() -> None:
-    class Plain(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.query = torch.nn.Parameter(torch.empty(4, 4, device="meta"))
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ["nothing to adapt: targets is query, key", "of the roles other", "targets=[other]"]),
+        ({"targets": ["other"], "base": "int8"}, ["base=int8 would hold nothing", "no nn.Linear", "base=float32"]),
+    ],
+)
+def test_a_model_without_projections_is_refused_in_three_lines(settings: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        part("adapter", "lora", **settings).adapt(family("lstm"))
+    said = str(caught.value).splitlines()
+    assert len(said) == 3
+    assert all(word in line for word, line in zip(words, said, strict=True)), said
 
+
+def test_a_weight_that_is_no_matrix_is_refused() -> None:
     class Other:
         def build(self, vocab_size: int, device: str = "meta") -> torch.nn.Module:
-            return Plain()
+            return torch.nn.Conv1d(4, 4, 3, device=device)
 
-        def role(self, name: str) -> Any:
-            from lmgraft.seams.architecture import TensorRole
+        def role(self, name: str) -> TensorRole:
+            return TensorRole(Role.BIAS if name == "bias" else Role.MLP_IN)
 
-            return TensorRole(Role.QUERY)
-
-    with pytest.raises(UserError, match="lora cannot be put to query") as caught:
+    with pytest.raises(UserError, match="lora cannot be put to weight") as caught:
         part("adapter", "lora").adapt(Other())
-    assert "not that of an nn.Linear" in str(caught.value)
+    assert "has 3 dimensions" in str(caught.value)
 
 
 @pytest.mark.parametrize(
