@@ -15,7 +15,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,14 +57,20 @@ class Crew:
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="blocks")
 
     def each(self, count: int, task: Callable[[int], T]) -> Iterator[T]:
-        """``task(0)``, ``task(1)`` ... in this order, however they were done; few are under way at once."""
+        """``task(0)``, ``task(1)`` ... in this order, however they were done; few are under way at once, and none when
+        the iterator is closed: a file that they write may then be closed too."""
         waiting: deque[Future[T]] = deque()
-        for number in range(count):
-            waiting.append(self._pool.submit(task, number))
-            if len(waiting) > 2 * self.threads:
+        try:
+            for number in range(count):
+                waiting.append(self._pool.submit(task, number))
+                if len(waiting) > 2 * self.threads:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+            wait(waiting)
 
     def __enter__(self) -> Crew:
         return self

@@ -129,6 +129,23 @@ def test_blocks_come_in_their_order_and_few_at_once() -> None:
     assert 1 < most <= 3
 
 
+def test_nothing_is_under_way_once_the_answers_are_left() -> None:
+    started, ended = [], []
+
+    def task(number: int) -> int:
+        started.append(number)
+        time.sleep(0.02)
+        ended.append(number)
+        return number
+
+    with Crew(3) as crew:
+        answers = crew.each(50, task)
+        assert next(answers) == 0
+        answers.close()  # type: ignore[attr-defined]
+        assert sorted(started) == sorted(ended)
+        assert len(started) < 20
+
+
 def test_what_a_thread_raises_ends_the_work_and_leaves_no_file(tmp_path: Path) -> None:
     folder = model(tmp_path / "in")
     state = dict(checkpoint.tensors(folder))
