@@ -37,7 +37,7 @@ from lmgraft_decoders.rows import Rows
 __all__ = ["WritingDecoder", "fits"]
 
 
-def fits(module: nn.Module, spec: DecoderSpec) -> bool:
+def fits(module: Any, spec: DecoderSpec) -> bool:
     """Dense decoders on a processor whose projections are as they were made, or all 8-bit ones (no adapters)."""
     if spec.experts or not packing.available(next(module.parameters()).device):
         return False
