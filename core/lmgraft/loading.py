@@ -16,7 +16,7 @@ from lmgraft.seams.architecture import Architecture
 from lmgraft.seams.parallelism import Engine, EnginePlan, ModelHandle
 from lmgraft.seams.tokenizer import TextTokenizer
 
-__all__ = ["architecture_for", "load", "load_tokenizer", "model_folder", "settings_for"]
+__all__ = ["architecture_for", "load", "load_tokenizer", "model_folder", "settings_for", "vocab_size"]
 
 
 def model_folder(place: Path) -> Path:
@@ -134,15 +134,27 @@ def load_tokenizer(place: str | Path) -> TextTokenizer:
     return openers.load_tokenizer(model_folder(Path(place)))
 
 
+def vocab_size(folder: Path) -> int:
+    """Rows of the vocabulary of the model in a folder.
+
+    :raises UserError: ``config.json`` does not tell.
+    """
+    size = _config(folder).get("vocab_size")
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        cause = "a model cannot be built without it" if size is None else f"it is {size!r}, not a whole number"
+        remedy = "take config.json from where the weights came from"
+        raise UserError(Problem(f"{folder / 'config.json'} gives no vocab_size", cause, remedy))
+    return size
+
+
 def engine(folder: Path, *, device: str, precision: str, parallelism: str) -> Engine:
     """One engine in this process, for asking only."""
     from lmgraft.devices import resolve_device, resolve_precision
 
     place = resolve_device(device)
-    config = _config(folder)
     plan = EnginePlan(
         architecture=architecture_for(folder),
-        vocab_size=int(config["vocab_size"]),
+        vocab_size=vocab_size(folder),
         device=place,
         precision=resolve_precision(precision, place),
         seed=0,

@@ -45,7 +45,8 @@ def mismatches(recipe: Recipe, stage: str) -> Iterator[Problem]:
             continue  # it follows from those, which are told
         key = f"{stage}.architecture.{field.name}"
         word = _written(other)
-        remedy = f"{key}={word}" if field.name in settings else f"give {stage} the architecture of {origin.name}"
+        typed = field.name in settings and not dataclasses.is_dataclass(other or mine)
+        remedy = f"{key}={word}" if typed else f"{stage}.architecture=null takes that of {origin.name}"
         yield Problem(
             f"{key}={_written(mine)} does not fit the model that {stage} starts from",
             f"it comes from {names[0]}, and {origin.name} was made with {field.name}={word}",

@@ -94,12 +94,11 @@ class Questions:
                 write_rows(self.out / SAMPLES, samples)
 
     def _plan(self) -> EnginePlan:
-        from lmgraft.artifacts.checkpoint import read_config
-        from lmgraft.loading import architecture_for
+        from lmgraft.loading import architecture_for, vocab_size
 
         return EnginePlan(
             architecture=architecture_for(self.model),
-            vocab_size=int(read_config(self.model)["vocab_size"]),
+            vocab_size=vocab_size(self.model),
             device=self.device,
             precision=self.precision,
             seed=self.seed,

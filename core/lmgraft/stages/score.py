@@ -128,8 +128,7 @@ def work(job: Scoring, make_engine: Callable[[EnginePlan], Engine]) -> None:
     """What a rank does: scores its share of each chunk of units that is not known yet."""
     import numpy as np
 
-    from lmgraft.artifacts.checkpoint import read_config
-    from lmgraft.loading import architecture_for
+    from lmgraft.loading import architecture_for, vocab_size
     from lmgraft.seams.parallelism import EnginePlan
     from lmgraft.training.examples import Examples, share
 
@@ -137,7 +136,7 @@ def work(job: Scoring, make_engine: Callable[[EnginePlan], Engine]) -> None:
     engine = make_engine(
         EnginePlan(
             architecture=architecture,
-            vocab_size=int(read_config(job.model)["vocab_size"]),
+            vocab_size=vocab_size(job.model),
             device=job.device,
             precision=job.precision,
             seed=job.seed,
