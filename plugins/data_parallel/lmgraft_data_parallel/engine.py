@@ -193,7 +193,9 @@ class SingleEngine:
     def export(self, folder: Path) -> None:
         if self._plan.precision == "int8":
             cause = "its weights have been rounded to 8-bit integers, and those of the model are gone"
-            raise UserError(Problem(f"{folder}: an int8 model is not exported", cause, "load it with precision=float32"))
+            raise UserError(
+                Problem(f"{folder}: an int8 model is not exported", cause, "load it with precision=float32")
+            )
         if not self.main:
             return
         weights.export(folder, weights.canonical(self._module), self._plan.architecture, self._plan.vocab_size)

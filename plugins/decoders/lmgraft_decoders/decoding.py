@@ -38,13 +38,18 @@ __all__ = ["WritingDecoder", "fits"]
 
 
 def fits(module: Any, spec: DecoderSpec) -> bool:
-    """Dense decoders on a processor whose projections are as they were made, or all 8-bit ones (no adapters)."""
+    """Dense decoders on a processor whose projections are as they were made, or all 8-bit ones (no adapters), where
+    there is memory for the weights a second time."""
     if spec.experts or not packing.available(next(module.parameters()).device):
         return False
     head, layers = module.lm_head, module.model.layers
     kinds = {type(part) for part in layers.modules() if isinstance(part, (nn.Linear, Int8Linear))}
     exact = all(parameter.dtype == torch.float32 for parameter in module.parameters())
-    return exact and type(head) is Projection and kinds in ({Projection}, {Int8Linear})
+    if not (exact and type(head) is Projection and kinds in ({Projection}, {Int8Linear})):
+        return False
+    laid_out = sum(part.weight.numel() for part in [head, *layers.modules()] if isinstance(part, nn.Linear))
+    size = 2 if torch.is_autocast_enabled("cpu") else 4
+    return laid_out * size < packing.free_memory()
 
 
 class WritingDecoder(nn.Module):

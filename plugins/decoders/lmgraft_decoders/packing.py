@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from lmgraft.training.int8 import Int8Linear
 from torch import nn
 
-__all__ = ["ACTIVATIONS", "Product", "available", "joined"]
+__all__ = ["ACTIVATIONS", "Product", "available", "free_memory", "joined"]
 
 #: Activations that oneDNN applies inside a product: its name, and which of two formulas.
 ACTIVATIONS: dict[str, tuple[str, str]] = {
@@ -45,6 +46,16 @@ def available(device: torch.device) -> bool:
         and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
         and all(hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight"))
     )
+
+
+def free_memory() -> float:
+    """Bytes that the system can give without swapping; infinite where it does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return float("inf")
+    found = (line.split() for line in lines if line.startswith("MemAvailable:"))
+    return next((1024.0 * int(words[1]) for words in found), float("inf"))
 
 
 class Product(Protocol):

@@ -214,6 +214,16 @@ def test_no_processor_library_no_module_of_its_own(monkeypatch: pytest.MonkeyPat
     assert plain.generation() is plain
 
 
+def test_no_memory_for_the_weights_twice_no_module_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = module(BASE)
+    assert packing.free_memory() > 1e6
+    once = 2 * (48 * (2 * 48 + 2 * 16) + 3 * 48 * 64) + 50 * 48
+    monkeypatch.setattr(packing, "free_memory", lambda: 3.0 * once)
+    assert plain.generation() is plain
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert plain.generation() is not plain
+
+
 def test_without_its_bfloat16_torchs_product_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = module(BASE, 0.12)
     text = torch.tensor([ids(20, 1)])
