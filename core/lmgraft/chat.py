@@ -3,8 +3,9 @@
 A template is the Jinja source that transformers keeps as a tokenizer's ``chat_template``, rendered in the same sandbox
 with the same switches, so a model tuned here is prompted the same way everywhere else. Three things differ:
 
-- The marks ``bos_token`` and ``eos_token`` become the end token *by id*. They are rendered as private characters that
-  no text can hold, so a message that spells ``<|endoftext|>`` stays text and ends nothing.
+- The marks ``bos_token`` and ``eos_token`` become tokens *by id*: the end token, and the one that the tokenizer names for
+  a beginning (the end token too, as in GPT-2, unless it is somebody's with ``<s>``). They are rendered as private
+  characters that no text can hold, so a message that spells ``<|endoftext|>`` stays text and ends nothing.
 - Special tokens that the *template* writes (``<|im_start|>``, where the tokenizer has it as a special token) get their
   ids, as in transformers; those that a message spells in any of its fields stay text, as everywhere here, and unlike
   in transformers. (A role is a name: what a template writes around it, ``<|role|>``, is the template's.)
@@ -68,6 +69,9 @@ TEMPLATES: Mapping[str, str] = {"solar": _SOLAR, "alpaca": _ALPACA, "chatml": _C
 #: Stands for the end token in rendered text. Unicode keeps this character unassigned for ever, and a text that holds it
 #: is refused, so it can only come from the template.
 MARK = "\ufdd0"
+
+#: Stands for the token of a beginning, likewise.
+BEGIN = "\ufdd2"
 
 #: Stands behind the first character of a special token that a message spells, until the template has written it.
 GUARD = "\ufdd1"
@@ -140,14 +144,16 @@ def stop_ids(tokenizer: TextTokenizer, template: str | None) -> tuple[int, ...]:
 
 
 def render(messages: Messages, template: str, *, add_generation_prompt: bool = False) -> str:
-    """The conversation as text, :data:`MARK` where the template writes ``bos_token`` or ``eos_token``."""
+    """The conversation as text, :data:`BEGIN` where the template writes ``bos_token`` and :data:`MARK` where it writes
+    ``eos_token``."""
     import jinja2
 
-    _refuse(messages, MARK)
+    for mark in (MARK, BEGIN):
+        _refuse(messages, mark)
     plain = [{**message, "content": message.get("content") or ""} for message in messages]
     try:
         text: str = _compiled(source(template)).render(
-            messages=plain, add_generation_prompt=add_generation_prompt, bos_token=MARK, eos_token=MARK, tools=None
+            messages=plain, add_generation_prompt=add_generation_prompt, bos_token=BEGIN, eos_token=MARK, tools=None
         )
         return text
     except (jinja2.TemplateError, *_FAILURES) as error:
@@ -255,12 +261,12 @@ class _Special:
         return answer if found is None else found[0]
 
     def encode(self, texts: Sequence[str]) -> list[int]:
+        end = self._tokenizer.end_id
+        marks = {MARK: end, BEGIN: getattr(self._tokenizer, "begin_id", end)}
         ids: list[int] = []
         for text in texts:
-            for number, part in enumerate(text.split(MARK)):
-                if number:
-                    ids.append(self._tokenizer.end_id)
-                ids += self._part(part)
+            for part in re.split(f"([{MARK}{BEGIN}])", text):
+                ids += [marks[part]] if part in marks else self._part(part)
         return ids
 
     def _part(self, text: str) -> Iterator[int]:

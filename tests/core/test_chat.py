@@ -96,7 +96,31 @@ def test_the_text_is_transformers_own(template: str, opening: bool, folder: Path
     expected = theirs.apply_chat_template(
         TALK[:4], chat_template=template, tokenize=False, add_generation_prompt=opening
     )
-    assert chat.render(TALK[:4], template, add_generation_prompt=opening).replace(chat.MARK, END) == expected
+    assert (
+        chat.render(TALK[:4], template, add_generation_prompt=opening).translate(
+            dict.fromkeys(map(ord, (chat.MARK, chat.BEGIN)), END)
+        )
+        == expected
+    )
+
+
+def test_a_beginning_of_its_own_is_written_as_transformers_does(folder: Path, tmp_path: Path) -> None:
+    """Somebody's tokenizer with ``<s>``: his models have seen no chat without it."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    made.add_special_tokens(["<s>"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    special = {"eos_token": END, "pad_token": "<|pad|>", "bos_token": "<s>", "chat_template": LINES}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(special))
+    saved = tokenizer.load(tmp_path)
+    theirs = PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END, bos_token="<s>", chat_template=LINES)
+    expected = theirs.apply_chat_template(TALK[:4], tokenize=True, add_generation_prompt=True, return_dict=False)
+    assert chat.encode_prompt(TALK[:4], saved, LINES) == expected
+    assert expected[0] == made.token_to_id("<s>") != saved.end_id
+    ids, _ = chat.encode_chat([{"role": "user", "content": "what is <s>?"}], saved, LINES)
+    assert ids.count(expected[0]) == 1
 
 
 def test_a_message_that_spells_the_end_token_ends_nothing(saved: SavedTokenizer) -> None:

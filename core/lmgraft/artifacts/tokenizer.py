@@ -83,6 +83,7 @@ class SavedTokenizer:
         end_id: int,
         pad_id: int,
         chat_template: str | None = None,
+        begin_id: int | None = None,
     ) -> None:
         tokenizer.encode_special_tokens = True
         tokenizer.no_truncation()
@@ -91,6 +92,7 @@ class SavedTokenizer:
         self._content = content
         self._end_id = end_id
         self._pad_id = pad_id
+        self._begin_id = end_id if begin_id is None else begin_id
         self._chat_template = chat_template
         self._cutter = cutter(content)
         self._vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
@@ -104,6 +106,11 @@ class SavedTokenizer:
     def end_id(self) -> int:
         """Ends a document or an answer: ``eos_token`` of ``tokenizer_config.json``."""
         return self._end_id
+
+    @property
+    def begin_id(self) -> int:
+        """What a chat template writes as ``bos_token``: that of ``tokenizer_config.json``, or else the end token."""
+        return self._begin_id
 
     @property
     def pad_id(self) -> int:
@@ -206,7 +213,9 @@ def _by_library(folder: Path, config: dict[str, Any]) -> SavedTokenizer:
     end_id = _special(tokenizer, config, "eos_token", folder)
     pad_id = _special(tokenizer, config, "pad_token", folder)
     template = config.get("chat_template")
-    return SavedTokenizer(tokenizer, found, end_id, pad_id, template if isinstance(template, str) else None)
+    begin = content(config.get("bos_token"))
+    begin_id = tokenizer.token_to_id(begin) if isinstance(begin, str) else None
+    return SavedTokenizer(tokenizer, found, end_id, pad_id, template if isinstance(template, str) else None, begin_id)
 
 
 def encode_arrays(tokenizer: TextTokenizer, texts: Sequence[str]) -> list[NDArray[np.int32]]:

@@ -41,7 +41,8 @@ class TextTokenizer(Protocol):
 
     It may have ``encode_arrays(texts)`` too, ``encode_batch`` as int32 arrays of numpy: packing asks for these first;
     and ``special_ids()``, the special tokens as they are written -> their ids: a chat template that writes one gets its
-    id, where otherwise it is text.
+    id, where otherwise it is text; and ``begin_id``, what a chat template's ``bos_token`` is, where that is another
+    than the end token.
     """
 
     @property

@@ -9,7 +9,24 @@ from lmgraft import compose, recipe
 from lmgraft.errors import Problem, UserError
 
 
+#: An architecture in each of the later stages, which take the model's own where none is named.
+SIZES = ("hidden", "heads", "context", "kv_heads", "mlp", "rope_theta")
+NAMED = [
+    override
+    for stage in ("continued", "sft", "dpo")
+    for override in (
+        f"+architecture@{stage}.architecture=llama",
+        f"{stage}.architecture.layers=12",
+        *(f"{stage}.architecture.{size}=${{size.{size}}}" for size in SIZES),
+    )
+]
+
+
 def problems(*overrides: str) -> list[Problem]:
+    return said(*NAMED, *overrides)
+
+
+def said(*overrides: str) -> list[Problem]:
     ref = compose.resolve("solar")
     try:
         recipe.read(compose.compose(ref, list(overrides)), ref.name)
@@ -46,10 +63,16 @@ def test_a_longer_context_is_another_setting_and_no_other_shape(tmp_path: Path) 
     assert problems(*tied) == []
 
 
-def test_sequences_fit_the_architecture() -> None:
-    (problem,) = problems("sft.seq_len=512")
+@pytest.mark.parametrize("named", [NAMED, []], ids=["its own architecture", "the model's"])
+def test_sequences_fit_the_architecture(named: list[str]) -> None:
+    (problem,) = said(*named, "sft.seq_len=512")
     assert problem.fact == "stage sft: seq_len=512"
     assert "sequences of 256 tokens" in problem.cause
+
+
+def test_a_stage_needs_an_architecture_or_a_model() -> None:
+    found = said("continued.model=null", "+initializer@continued.initializer=normal")
+    assert [problem.fact for problem in found] == ["continued.architecture is empty"]
 
 
 def test_numbers_are_finite() -> None:

@@ -238,8 +238,8 @@ from types import SimpleNamespace
 from lmgraft.artifacts import Artifact
 from lmgraft.stages.plugin import TrainStage
 from lmgraft.stages.train import Train
-train = Train(TrainStage(steps=1))
-train.identity(SimpleNamespace(device="cpu", seed=0))
+train = Train(TrainStage(steps=1, architecture=object()))
+train.identity(SimpleNamespace(device="cpu", seed=0, inputs={}, component=lambda slot: (None, None)))
 print(dict(train.summary(Artifact("model", Path(sys.argv[1]), "", "pretrain"))))
 assert not {"torch", "numpy", "tokenizers"} & set(sys.modules), "something heavy was imported"
 """

@@ -16,6 +16,7 @@ from lmgraft.errors import Stopped, UserError
 from lmgraft.registry import registry
 from lmgraft.stages import _frozen
 from lmgraft.stages.plugin import TrainStage
+from lmgraft.tokenview.comparing import first_other
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -114,8 +115,8 @@ def test_parts_of_characters_are_told_apart(data: Artifact, tmp_path: Path) -> N
     high = [piece for piece in vocab if piece >= "\u00e0" and piece < "\u00f0"][:2]
     vocab[high[0]], vocab[high[1]] = vocab[high[1]], vocab[high[0]]
     file.write_text(json.dumps(content))
-    assert _frozen._first_other(data.path, data.path) is None
-    found = _frozen._first_other(data.path, tmp_path / "other")
+    assert first_other(data.path, data.path) is None
+    found = first_other(data.path, tmp_path / "other")
     assert found is not None
     assert found[0] == min(vocab[piece] for piece in high)
     assert found[1] != found[2]
