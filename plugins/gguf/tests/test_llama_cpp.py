@@ -204,7 +204,8 @@ def test_chats_are_fed_the_same(tmp_path, template):
     ]
     source = tokenizer.chat_template
     assert source
-    ours = chat.render(talk, source, add_generation_prompt=True).replace(chat.MARK, "<|endoftext|>")
+    ours = chat.render(talk, source, add_generation_prompt=True)
+    ours = ours.replace(chat.MARK, "<|endoftext|>").replace(chat.BEGIN, "<|endoftext|>")
     text = llama.rendered(talk)
     # llama.cpp takes the begin token off the text, and puts its id before it.
     assert text == ours or "<|endoftext|>" + text == ours

@@ -67,7 +67,8 @@ def test_its_tokenizer_gives_the_same_ids_and_the_same_chats(model):
         if "<|endoftext|>" not in text:  # transformers takes it for the token, lmgraft for text
             assert theirs.encode(text, add_special_tokens=False) == ours.encode_batch([text])[0]
     assert ours.chat_template is not None
-    rendered = chat.render(TALK, ours.chat_template, add_generation_prompt=True).replace(chat.MARK, "<|endoftext|>")
+    rendered = chat.render(TALK, ours.chat_template, add_generation_prompt=True)
+    rendered = rendered.replace(chat.MARK, "<|endoftext|>").replace(chat.BEGIN, "<|endoftext|>")
     assert theirs.apply_chat_template(TALK, tokenize=False, add_generation_prompt=True) == rendered
     ids = theirs.apply_chat_template(TALK, add_generation_prompt=True, return_dict=False)
     assert ids == chat.encode_prompt(TALK, ours, ours.chat_template)

@@ -276,8 +276,8 @@ def test_completion_knows_commands_recipes_groups_parts_and_keys(finished: Path)
     assert complete(finished, "re") == ["recipes", "report", "rerun"]
     assert complete(finished, "run", "qui") == ["quickstart"]
     assert complete(finished, "run", "quickstart", "architecture@pretrain.architecture=") == [
-        "architecture@pretrain.architecture=gpt2",
-        "architecture@pretrain.architecture=llama",
+        f"architecture@pretrain.architecture={name}"
+        for name in ("bloom", "falcon", "gpt2", "llama", "lstm", "mixtral", "pretrained")
     ]
     assert "pretrain.optimizer.lr=" in complete(finished, "run", "quickstart", "pretrain.o")
     assert complete(finished, "run", "quickstart", "schedule@") == ["schedule@pretrain.schedule="]
