@@ -1,7 +1,7 @@
 """Two deviations, of the width and of width and depth.
 
-``small_init``: Nguyen and Salazar 2019, "Transformers without Tears", arXiv:1910.05895, section 2.2: sqrt(2 / (d + 4 d)),
-which Xavier gives the MLP's matrices, for all matrices. ``wang``: 2 / (layers sqrt(d)) where a block writes to the
+``small_init``: Nguyen and Salazar 2019, "Transformers without Tears", arXiv:1910.05895, section 2.2: sqrt(2 / (d + 4
+d)), which Xavier gives the MLP's matrices, for all matrices. ``wang``: 2 / (layers sqrt(d)) where a block writes to the
 residual stream; from Wang's mesh-transformer-jax, told in Black et al. 2022 (GPT-NeoX-20B), arXiv:2204.06745, section
 2.1, and read from its code: d is hidden for every matrix, the MLP's output and the embeddings too. Norms start at 1,
 biases at 0.
