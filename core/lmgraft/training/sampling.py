@@ -63,14 +63,16 @@ def _penalised(rows: torch.Tensor, samplers: Sequence[Sampler]) -> torch.Tensor:
             ids, penalty = torch.tensor(list(sampler.seen)), sampler.sampling.repetition_penalty
             held = row[ids]
             row[ids] = torch.where(held < 0, held * penalty, held / penalty)
-    return rows
+    return torch.nan_to_num_(rows, nan=-torch.inf, neginf=-torch.inf)  # a penalty next to 0 goes beyond float32
 
 
 def _drawn(logits: torch.Tensor, samplers: Sequence[Sampler]) -> torch.Tensor:
     """(R,) ids from logits (R, V), temperatures above 0."""
     settings = [sampler.sampling for sampler in samplers]
     heat = torch.tensor([[sampling.temperature] for sampling in settings], dtype=torch.float32)
-    shares = torch.softmax(logits / heat, -1)
+    # Below the largest, and never by 0: no setting that is above 0, however small, leaves what is no number.
+    below = logits - logits.amax(-1, keepdim=True)
+    shares = torch.softmax(below / heat.clamp_min_(torch.finfo(torch.float32).tiny), -1)
     marks = torch.stack([torch.rand(1, generator=sampler.generator, dtype=torch.float64) for sampler in samplers])
     size = shares.shape[-1]
     cut = [row for row, sampling in enumerate(settings) if sampling.top_p < 1 or 0 < sampling.top_k < size]
@@ -110,6 +112,7 @@ def _kept(shares: torch.Tensor, settings: Sequence[Sampling]) -> tuple[torch.Ten
         inside = (top >= least) | (limits > width)
         left = torch.where(limits < size, (top * inside).sum(-1, keepdim=True), 1.0)
         kept = inside & ((top.cumsum(-1) - top < parts * left) | (parts >= 1))
+        kept[:, 0] = True  # a part so small that it is 0 in float32
         last = top.gather(1, kept.sum(-1, keepdim=True) - 1)
         if width == size or bool((last > top[:, -1:]).all()):
             return top * kept, ids

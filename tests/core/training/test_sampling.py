@@ -122,3 +122,20 @@ def test_what_has_no_share_is_never_drawn() -> None:
     logits[[7, 31]] = 0.0
     assert set(drawn(logits, temperature=1.0)) == {7, 31}
     assert set(drawn(logits, temperature=1.0, top_p=0.9)) == {7, 31}
+
+
+@pytest.mark.parametrize("heat", [1e-50, 1e-40, 1e-20, 1.0])
+@pytest.mark.parametrize("cut", [{}, {"top_p": 1e-50}, {"top_k": 2}, {"top_k": 3, "top_p": 0.5}])
+def test_settings_next_to_nothing_leave_the_likeliest(heat: float, cut: dict[str, float]) -> None:
+    if heat == 1 and cut.get("top_p") != 1e-50:
+        return
+    logits = LOGITS * 1000
+    assert draw(torch.stack([logits, logits]), [Sampler(Sampling(temperature=heat, **cut))] * 2) == [BY_RANK[0]] * 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("penalty", [1e-300, 1e-40, 1e300])
+def test_a_penalty_beyond_float32_takes_a_token_of_the_vocabulary(penalty: float) -> None:
+    logits = torch.tensor([0.0, 1.0, -1.0, 2.0])
+    for heat in (0.0, 1.0):
+        sampler = Sampler(Sampling(temperature=heat, top_p=0.5, repetition_penalty=penalty), prompt=[0, 1, 2])
+        assert sampler.draw(logits) == (3 if penalty > 1 else 1)
