@@ -116,12 +116,11 @@ class Worker:
     def _run(self) -> None:
         try:
             while self._has_work():
-                self._sweep()
-                text = self._next()
-                if text is not None:
-                    self._begin(text)
-                if self._running:
-                    self._step()
+                try:
+                    self._turn()
+                except Exception:  # no text under way can go on, and the next ones begin from nothing
+                    traceback.print_exc()
+                    self._begin_anew()
         finally:  # whatever went wrong, nobody waits for a thread that has ended
             with self._changed:
                 self._closed = True
@@ -130,6 +129,22 @@ class Worker:
                 self._waiting.clear()
             for text in left:
                 text.deliver(Event(text.index, "", fault=_fault()))
+
+    def _turn(self) -> None:
+        self._sweep()
+        text = self._next()
+        if text is not None:
+            self._begin(text)
+        if self._running:
+            self._step()
+
+    def _begin_anew(self) -> None:
+        with self._changed:
+            failed = list(self._running.values())
+            self._running.clear()
+        for text in failed:
+            text.deliver(Event(text.index, "", fault=_fault()))
+        self._batch = decoding(self._handle)
 
     def _has_work(self) -> bool:
         """Waits for some; False where none will come."""
@@ -151,8 +166,7 @@ class Worker:
             if text.gone:
                 self._end(number)
             elif text.deadline < now:
-                self._end(number)
-                text.deliver(Event(text.index, text.stream.finish(), text.stream.reason))
+                self._finish(number, text)
 
     def _next(self) -> Text | None:
         with self._changed:
@@ -169,45 +183,41 @@ class Worker:
             self._running[number] = text
 
     def _step(self) -> None:
-        try:
-            told = self._batch.step()
-        except Exception:  # no text under way can go on, and the next ones begin from nothing
-            traceback.print_exc()
-            failed = list(self._running.values())
-            with self._changed:
-                self._running.clear()
-            self._batch = decoding(self._handle)
-            for text in failed:
-                text.deliver(Event(text.index, "", fault=_fault()))
-            return
+        told = self._batch.step()
         for number, token, last in told:
             self._tell(number, token, last)
         if not told:  # an engine that ends texts without a word
             for number, text in list(self._running.items()):
-                self._end(number)
-                text.deliver(Event(text.index, text.stream.finish(), text.stream.reason))
+                self._finish(number, text)
 
     def _tell(self, number: int, token: int, last: bool) -> None:
         text = self._running.get(number)
         if text is None:
             return
-        try:
-            piece = text.stream.feed(token, last=last)
-        except Exception:  # a tokenizer that does not know all ids of its model
-            traceback.print_exc()
+        event = _event(text, lambda: text.stream.feed(token, last=last))
+        if event.reason is not None or event.fault is not None:
             self._end(number)
-            text.deliver(Event(text.index, "", fault=_fault()))
-            return
-        reason = text.stream.reason
-        if reason is not None:
-            self._end(number)
-        if piece or reason is not None:
-            text.deliver(Event(text.index, piece, reason))
+        if event != Event(text.index, ""):
+            text.deliver(event)
+
+    def _finish(self, number: int, text: Text) -> None:
+        """Ends a text as it is."""
+        self._end(number)
+        text.deliver(_event(text, text.stream.finish))
 
     def _end(self, number: int) -> None:
         self._batch.remove(number)
         with self._changed:
             del self._running[number]
+
+
+def _event(text: Text, more: Callable[[], str]) -> Event:
+    try:
+        piece = more()
+    except Exception:  # a tokenizer that does not know all ids of its model: this text's fault, and no other's
+        traceback.print_exc()
+        return Event(text.index, "", fault=_fault())
+    return Event(text.index, piece, text.stream.reason)
 
 
 def _fault() -> Refused:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from lmgraft.generation.onebyone import OneByOne, decoding
-from lmgraft.generation.text import Ending, TextStream
+from lmgraft.generation.text import Ending, Reason, TextStream
 from lmgraft.seams.parallelism import ModelHandle, Sampling, Scored
 from lmgraft.seams.tokenizer import TextTokenizer
 from lmgraft.serving.refusals import Refused
@@ -166,6 +166,37 @@ def test_a_tokenizer_that_fails_fails_one_text(
     assert good.end().reason == "length"
     until(worker, 0, 0)
     assert "no such token" in capsys.readouterr().err
+
+
+def test_a_tokenizer_that_fails_at_the_end_of_the_time_fails_one_text(
+    worker: Worker, tokenizer: TextTokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Fails(TextStream):
+        def finish(self, reason: Reason = "length") -> str:
+            raise IndexError("nothing ends here")
+
+    late, after = Waiting(tokenizer), Waiting(tokenizer)
+    worker.submit([replace(late.text(start=130, tokens=10**9, seconds=0.1), stream=Fails(tokenizer, Ending()))])
+    assert late.end().fault is not None
+    worker.submit([after.text()])
+    assert after.end().reason == "length"
+    assert "nothing ends here" in capsys.readouterr().err
+
+
+def test_a_batch_that_cannot_let_go_of_a_text_is_begun_anew(
+    worker: Worker, tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, late, after = Waiting(tokenizer), Waiting(tokenizer), Waiting(tokenizer)
+
+    def fails(number: int) -> None:
+        raise MemoryError("no room for the rows that stay")
+
+    monkeypatch.setattr(worker._batch, "remove", fails)
+    worker.submit([one.text(start=130, tokens=10**9), late.text(start=130, tokens=10**9, seconds=0.1)])
+    for failed in (one, late):
+        assert failed.end().fault is not None
+    worker.submit([after.text()])
+    assert after.end().reason == "length"
 
 
 def test_a_closed_worker_ends_what_it_has(tokenizer: TextTokenizer) -> None:
