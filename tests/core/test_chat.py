@@ -164,6 +164,9 @@ def test_the_private_mark_anywhere_in_a_message_is_refused(fields: dict[str, Any
         "{{ '{0.__class__}'.format(messages) }}{{ messages.pop() }}",
         "{% for x in range(10 ** 9) %}{% endfor %}",
         "{{ 1 / 0 }}",
+        "{{ cycler() }}",
+        "{{ '%0*d' % (messages, 1) }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
         "{% include '/etc/passwd' %}",
     ],
 )
@@ -185,6 +188,9 @@ def test_names_sources_and_neither() -> None:
         chat.source("sola")
     with pytest.raises(UserError, match="no Jinja source"):
         chat.source("{% for %}")
+    for deep in ("{% for x in 'a' %}" * 30 + "{% endfor %}" * 30, "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}"):
+        with pytest.raises(UserError, match="no Jinja source"):
+            chat.source(deep)
 
 
 def test_a_role_that_the_template_does_not_know_is_refused(saved: SavedTokenizer) -> None:

@@ -105,7 +105,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         remedy = "name a folder that holds tokenizer.json and tokenizer_config.json"
         raise UserError(Problem(f"{path} is missing", "a tokenizer is read from it", remedy)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(Problem(f"{path} is not JSON", str(error), "make the tokenizer again")) from error
     if not isinstance(found, dict):
         raise UserError(Problem(f"{path} holds no JSON object", "its keys are needed", "make the tokenizer again"))

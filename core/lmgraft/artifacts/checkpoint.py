@@ -238,7 +238,7 @@ def _read_object(path: Path, why: str) -> dict[str, Any]:
     except FileNotFoundError:
         cause = why or "it is part of a model folder"
         raise UserError(Problem(f"{path} is missing", cause, f"check that {path.parent} is a model folder")) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UserError(_damaged(path, str(error))) from error
     if not isinstance(content, dict):
         raise UserError(_damaged(path, "it holds no JSON object"))
@@ -270,24 +270,41 @@ def _file_headers(path: Path) -> dict[str, Header]:
                 raise ValueError(f"its header claims {length} bytes")
             content = json.loads(stream.read(length))
         content.pop("__metadata__", None)
-        found = {
-            name: Header(path, entry["dtype"], tuple(int(size) for size in entry["shape"]))
-            for name, entry in content.items()
-        }
-        spans = [(entry["data_offsets"][0], entry["data_offsets"][1]) for entry in content.values()]
+        found = {name: Header(path, entry["dtype"], _shape(entry["shape"])) for name, entry in content.items()}
+        spans = [_span(entry["data_offsets"]) for entry in content.values()]
         for (start, end), header in zip(spans, found.values(), strict=True):
             if end - start != math.prod(header.shape) * WIDTHS.get(header.dtype, 0) and header.dtype in WIDTHS:
                 raise ValueError("a tensor's shape and its length disagree")
+        reached = 0
+        for start, end in sorted(spans):
+            if start != reached:
+                raise ValueError("its tensors do not lie one behind the other")
+            reached = end
         size = path.stat().st_size
-        expected = 8 + length + max((end for _, end in spans), default=0)
+        expected = 8 + length + reached
         if size != expected:
             raise ValueError(f"it is {size} bytes long and its header speaks of {expected}")
     except FileNotFoundError:
         cause = "the index names it; a download or a copy may have stopped half-way"
         raise UserError(Problem(f"{path} is missing", cause, "fetch or copy the model folder again")) from None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error, OSError) as error:
         raise UserError(_damaged(path, str(error) or type(error).__name__)) from error
     return found
+
+
+def _shape(sizes: Any) -> tuple[int, ...]:
+    """As torch can make it: it takes no more elements, whatever stands beside a size of 0."""
+    fine = isinstance(sizes, list) and all(type(size) is int and size >= 0 for size in sizes)
+    if not fine or math.prod(max(1, size) for size in sizes) >= 2**60:
+        raise ValueError("the shape of a tensor is none")
+    return tuple(sizes)
+
+
+def _span(offsets: Any) -> tuple[int, int]:
+    start, end = offsets
+    if type(start) is not int or type(end) is not int or not 0 <= start <= end:
+        raise ValueError("the place of a tensor is none")
+    return start, end
 
 
 def _plain_name(file: object) -> bool:

@@ -49,7 +49,7 @@ _LAST = ("num_kv_shared_layers",)
 _EACH = ("scale_attn_by_inverse_layer_idx",)
 
 #: The first number between dots: experts within a layer are numbered too.
-_NUMBERED = re.compile(r"^(.+?)\.(\d+)\.(.+)$")
+_NUMBERED = re.compile(r"^(.+?)\.(0|[1-9][0-9]{0,8})\.(.+)$")
 
 T = TypeVar("T")
 
@@ -99,7 +99,8 @@ def stack(folder: Path, config: Mapping[str, Any], names: Iterable[str]) -> Stac
 
 def stacks(names: Iterable[str], layers: int) -> list[str]:
     """What stands before the numbers, for each stack of so many layers: ``["model.layers"]``."""
-    return [head for head, numbers in _numbers(names).items() if numbers == set(range(layers))]
+    # Different numbers from 0 on: as many as there are layers, and none above them. The number is a stranger's word.
+    return [head for head, numbers in _numbers(names).items() if len(numbers) == layers and max(numbers) == layers - 1]
 
 
 def restacked(tensors: Mapping[str, T], of: Stack, order: Sequence[int]) -> dict[str, T]:

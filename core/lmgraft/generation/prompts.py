@@ -100,7 +100,7 @@ def _object(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError("it holds no JSON object")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(Problem(f"{file} cannot be read", str(error), "give a Hugging Face model folder")) from error
     return found
 
@@ -109,7 +109,13 @@ def _beside(folder: Path) -> str | None:
     """Where transformers writes a template since its version 4.43: a file of its own, or one of several by names."""
     file = folder / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            cause = f"{error}; it is the model's chat template"
+            raise UserError(
+                Problem(f"{file} cannot be read", cause, "write it as UTF-8, or --template solar")
+            ) from error
     found = _object(folder / "tokenizer_config.json").get("chat_template")
     several = found if isinstance(found, list) else []
     named = {str(one.get("name")): one.get("template") for one in several if isinstance(one, dict)}

@@ -89,7 +89,7 @@ class Guard:
             message = f"This server is not {host[:100]!r}: ask it by the name of its own machine."
             return Refused(403, message, code="unknown_host")
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin.decode("latin-1").lower()).netloc != host:
+        if origin is not None and _place(origin.decode("latin-1").lower()) != host:
             return Refused(403, "Requests from pages of other sites are refused.", code="foreign_origin")
         if self._digest is None or not scope["path"].startswith("/v1"):
             return None
@@ -110,6 +110,14 @@ def _name(host: str) -> str:
     """A Host header without its port."""
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() else host
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an Origin header; None where it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _json(refused: Refused) -> ASGIApp:

@@ -176,7 +176,7 @@ def _pieces(folder: Path) -> dict[int, str] | None:
         if isinstance(words, list):  # unigram: pieces with their scores, in the order of their ids
             found = {index: str(entry[0]) for index, entry in enumerate(words)}
         found |= {token["id"]: token["content"] for token in content.get("added_tokens") or ()}
-    except (ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, AttributeError, TypeError, KeyError, IndexError, RecursionError) as error:
         cause = f"it is no tokenizer of Hugging Face: {error}"
         raise UserError(Problem(f"{path} cannot be read", cause, "fetch or copy the model folder again")) from error
     # A part of somebody's own may keep its vocabulary in a file of its own.

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from lmgraft.artifacts import checkpoint
+from lmgraft import loading
+from lmgraft.artifacts import checkpoint, tokenizer
 from lmgraft.errors import UserError
+from lmgraft.generation.prompts import end_ids
 
 CONFIG: dict[str, Any] = {"model_type": "llama", "tie_word_embeddings": False}
 
@@ -136,6 +138,49 @@ def test_damage_is_named(how: str, named: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=named) as caught:
         checkpoint.verify(tmp_path)
     assert len(caught.value.render().splitlines()) == 3
+
+
+BYTES = {"a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ({"a": {**BYTES["a"], "shape": [-2, -2]}}, "shape"),
+        ({"a": {**BYTES["a"], "shape": [4.0]}}, "shape"),
+        ({"a": {**BYTES["a"], "shape": [True, 4]}}, "shape"),
+        ({**BYTES, "b": {"dtype": "F32", "shape": [0, 1 << 40, 1 << 40], "data_offsets": [16, 16]}}, "shape"),
+        ({"a": {**BYTES["a"], "data_offsets": [-8, 8]}}, "place"),
+        ({"a": {**BYTES["a"], "data_offsets": [0.0, 16.0]}}, "place"),
+        ({**BYTES, "b": BYTES["a"]}, "one behind the other"),
+        ({"a": {**BYTES["a"], "data_offsets": [8, 24]}}, "one behind the other"),
+        ({"a": {**BYTES["a"], "shape": [3]}}, "disagree"),
+    ],
+)
+def test_headers_that_lie(header: dict[str, Any], said: str, tmp_path: Path) -> None:
+    text = json.dumps(header).encode()
+    most = max(int(entry["data_offsets"][1]) for entry in header.values())
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(most))
+    with pytest.raises(UserError, match=said):
+        checkpoint.headers(tmp_path)
+
+
+def test_nesting_without_end_is_damage(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, state(), CONFIG)
+    deep = "[" * 100_000
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(deep)) + deep.encode())
+    with pytest.raises(UserError, match=r"safetensors cannot be read"):
+        checkpoint.headers(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": ' + deep)
+    with pytest.raises(UserError, match=r"config\.json cannot be read"):
+        checkpoint.read_config(tmp_path)
+    with pytest.raises(UserError, match=r"config\.json cannot be read"):
+        loading.architecture_for(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(deep)
+    with pytest.raises(UserError, match="is not JSON"):
+        tokenizer.load(tmp_path)
+    with pytest.raises(UserError, match=r"config\.json cannot be read"):
+        end_ids(tmp_path)
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ def test_kinds_that_follow_from_a_number(config: dict[str, Any], order: list[int
         ({}, NAMES, "tells no number of layers"),
         ({"n_layer": 5}, NAMES, "tensors model.layers.N are of 4 layers, 0 to 3"),
         ({"n_layer": 4}, ["norm"], "no tensor's name holds a layer's number"),
+        ({"n_layer": 10**15}, NAMES, "tells of 1000000000000000 layers"),
+        ({"n_layer": 2}, ["h.0.w", "h.01.w", f"h.{'1' * 5000}.w"], "1 layers, 0 to 0"),
         ({"n_layer": 4}, [*NAMES, *(name.replace("model", "vision") for name in NAMES)], "2 stacks of layers"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,14 @@ def test_drawing_obeys_seed_and_options(model: Path) -> None:
     }.items()}  # fmt: skip
     assert options["first"] == options["again"] != options["second"]
     assert options["greedy"] == options["k"] == options["p"] != options["penalty"]
+
+
+def test_a_chat_template_that_is_no_text(model: Path, tmp_path: Path, refused: Ask) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    config = tmp_path / "model/tokenizer_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": None}))
+    (tmp_path / "model/chat_template.jinja").write_bytes(b"{{ messages }}\xff")
+    assert "chat_template.jinja cannot be read" in refused(str(tmp_path / "model"), "Hello")
 
 
 def test_every_end_id_of_the_generation_config_ends_a_text(model: Path, tmp_path: Path) -> None:

@@ -310,7 +310,7 @@ def test_a_wrong_key_and_none(served: Inside) -> None:
 
 def test_pages_of_other_sites_and_names_of_others(served: Inside, model: Path) -> None:
     head = {"authorization": f"Bearer {KEY}"}
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "http://[", "[" + served.url):
         assert httpx.get(served.url + "/v1/models", headers={**head, "origin": origin}).status_code == 403
     assert httpx.get(served.url + "/v1/models", headers={**head, "origin": served.url}).status_code == 200
     assert "access-control-allow-origin" not in httpx.get(served.url + "/v1/models", headers=head).headers
