@@ -147,8 +147,9 @@ class StageConfig(ComponentConfig):
     A recipe puts a part into a slot with ``teacher@STAGE.teacher: NAME``; the stage builds it with
     ``context.part("teacher")`` and finds its inputs in ``context.inputs["corpus"]``.
 
-    One that makes a model without an architecture in a slot may have the method ``spec()``, as an architecture's settings
-    have it (:class:`lmgraft.seams.architecture.ArchitectureConfig`): what trains on its model is then checked beforehand.
+    One that makes a model without an architecture in a slot may have the method ``spec()``, as an architecture's
+    settings have it (:class:`lmgraft.seams.architecture.ArchitectureConfig`): what trains on its model is then checked
+    beforehand.
     """
 
     artifact: ClassVar[str] = ""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmgraft import table
 from lmgraft.cli import _folders
+from lmgraft.cli._parts import parts_of
 from lmgraft.errors import Problem, UserError
 
 if TYPE_CHECKING:
@@ -21,37 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 
-class _Formats(click.Group):
-    """Its commands are the installed parts of the door ``exporter``; a part is imported when it is called or listed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({row.name for row in table.rows() if row.seam == "exporter"})
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        from lmgraft.registry import registry
-
-        try:
-            return _command(registry().get("exporter", name, "lmgraft export").component)
-        except UserError:
-            if ctx.resilient_parsing:  # a shell completes a name half typed
-                return None
-            raise
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from lmgraft.registry import registry
-
-        rows = []
-        for name in self.list_commands(ctx):
-            try:
-                rows.append((name, registry().get("exporter", name).component.summary))
-            except UserError as error:
-                rows.append((name, f"cannot be used: {error.problems[0].cause}"))
-        with formatter.section("Formats"):
-            formatter.write_dl(rows or [("none", "pip install a distribution that brings one")])
-
-
 @click.group(
-    cls=_Formats,
+    cls=parts_of("exporter", title="Formats", command=lambda component: _command(component)),
     subcommand_metavar="FORMAT MODEL OUT [SETTINGS]",
     epilog="""\b
 Examples:
@@ -134,7 +105,7 @@ def _export(
     from lmgraft.console import Console
     from lmgraft.stages import export as stage
 
-    config = config_of(component.config, component.name, settings, given)
+    config = config_of(component.config, component.name, settings, given, "lmgraft export")
     model, out = _places(component.name, paths)
     problems = list(_bad_facts(told))
     if problems:

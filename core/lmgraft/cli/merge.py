@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmgraft import table
 from lmgraft.cli import _folders
+from lmgraft.cli._parts import parts_of
 from lmgraft.errors import Problem, UserError
 from lmgraft.stages._models_taken import miscounted
 
@@ -21,37 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["merge"]
 
 
-class _Methods(click.Group):
-    """Its commands are the installed parts of the door ``merge``; a part is imported when it is called or listed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({row.name for row in table.rows() if row.seam == "merge"})
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        from lmgraft.registry import registry
-
-        try:
-            return _command(registry().get("merge", name, "lmgraft merge").component)
-        except UserError:
-            if ctx.resilient_parsing:  # a shell completes a name half typed
-                return None
-            raise
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from lmgraft.registry import registry
-
-        rows = []
-        for name in self.list_commands(ctx):
-            try:
-                rows.append((name, registry().get("merge", name).component.summary))
-            except UserError as error:
-                rows.append((name, f"cannot be used: {error.problems[0].cause}"))
-        with formatter.section("Methods"):
-            formatter.write_dl(rows or [("none", "pip install a distribution that brings one")])
-
-
 @click.group(
-    cls=_Methods,
+    cls=parts_of("merge", title="Methods", command=lambda component: _command(component)),
     subcommand_metavar="METHOD IN... OUT [SETTINGS]",
     epilog="""\b
 Examples:
@@ -131,7 +102,7 @@ def _merge(
     from lmgraft.console import Console
     from lmgraft.stages import merge as stage
 
-    config = config_of(component.config, component.name, settings, given)
+    config = config_of(component.config, component.name, settings, given, "lmgraft merge")
     models, out = _places(component, paths)
     words = _tokenizer(tokenizer) if tokenizer is not None else None
     part = registry.build(component, config)

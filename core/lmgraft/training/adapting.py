@@ -6,6 +6,7 @@ and writes four methods: ``put``, ``adds``, ``fold`` and ``fill_new``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ class Made(Mapping[str, torch.Tensor]):
         return name in self._makers  # Mapping's own would make the tensor to see whether it is there
 
 
-class AdaptedArchitecture:
+class AdaptedArchitecture(ABC):
     """Implements :class:`lmgraft.seams.adapter.Adapted` around an architecture, but for what a subclass writes."""
 
     def __init__(self, inner: Architecture) -> None:
@@ -45,23 +46,23 @@ class AdaptedArchitecture:
 
     # --- what a subclass writes -------------------------------------------------------------------------------------
 
+    @abstractmethod
     def put(self, module: nn.Module, device: str) -> None:
         """Puts the adapter into a module that the inner architecture has built: parameters on ``device``, not filled,
         and what lets them act, such as forward hooks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def adds(self, name: str) -> str | None:
         """For a parameter of the adapter the name of the parameter that it adapts; None for any other."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fold(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """The adapted module's canonical tensors as the inner module's, float32, with the same answers. :class:`Made`
         makes them one at a time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fill_new(self, name: str, tensor: torch.Tensor, generator: torch.Generator) -> None:
         """See :meth:`lmgraft.seams.adapter.Adapted.fill_new`."""
-        raise NotImplementedError
 
     def hold(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """The inner module's canonical tensors as the frozen ones of the adapted module; works on ``meta`` too. As

@@ -8,6 +8,7 @@ tensor reads is 75 to 90.
 from __future__ import annotations
 
 import platform
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -131,13 +132,14 @@ class _Packed:
         return made
 
 
-class _Unfused:
+class _Unfused(ABC):
     """A product, and then what comes after it."""
 
     took_gain = False
 
+    @abstractmethod
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        """The product alone."""
 
     def activated(self, x: torch.Tensor, fused: tuple[str, str], activation: Activation) -> torch.Tensor:
         return activation(self(x))
