@@ -6,20 +6,19 @@ orders of rows and keys follow those; models that llama.cpp would load and compu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lmgraft.artifacts.streaming import Piece
 from lmgraft.errors import Problem, UserError
 
 from lmgraft_gguf.tensors import Part, Tensor, given
+from lmgraft_gguf.values import Config, number
 
 __all__ = ["Builder", "Family", "family_of", "refuse"]
 
 Value = str | int | float | bool
-Config = Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -45,36 +44,59 @@ class Builder:
     """Before every name of the folder: GPT-2's and BLOOM's own uploads lack theirs."""
     tensors: list[Tensor] = field(default_factory=list)
 
-    def take(self, source: str, name: str, **how: Any) -> None:
-        """Moves ``source`` with all of its ``weight`` and ``bias`` to ``name``; a weight must be there."""
+    def take(
+        self,
+        source: str,
+        name: str,
+        shape: tuple[int | None, ...],
+        *,
+        transposed: bool = False,
+        order: Callable[[], Sequence[int]] | None = None,
+    ) -> None:
+        """Moves ``source`` with all of its ``weight`` and ``bias`` to ``name``.
+
+        :param shape: the weight's in the folder, which ``config.json`` leads to; None where any size will do.
+        :param order: makes the order of rows, when their number is known to be right.
+        :raises UserError: there is no weight, or one of another shape.
+        """
         found = [kind for kind in ("weight", "bias") if f"{self.prefix}{source}.{kind}" in self.pieces]
         if "weight" not in found:
             fact = f"{self.where} has no tensor {self.prefix}{source}.weight"
             raise UserError(Problem(fact, "config.json says that it should", "take both from the same place"))
         for kind in found:
             full = f"{self.prefix}{source}.{kind}"
-            # A bias is one column, which cannot be transposed.
-            wanted = how if kind == "weight" else {key: value for key, value in how.items() if key != "transposed"}
-            self.tensors.append(given(self.pieces, full, f"{name}.{kind}", **wanted))
+            # A bias is one column, as long as the answers are, and cannot be transposed.
+            self._fits(full, shape if kind == "weight" else (shape[-1 if transposed else 0],))
+            turned = transposed and kind == "weight"
+            rows = None if order is None else order()
+            self.tensors.append(given(self.pieces, full, f"{name}.{kind}", transposed=turned, order=rows))
             del self.pieces[full]
+
+    def _fits(self, full: str, shape: tuple[int | None, ...]) -> None:
+        found = self.pieces[full].header.shape
+        if len(found) == len(shape) and all(size in (None, own) for own, size in zip(found, shape, strict=True)):
+            return
+        told = " x ".join("any" if size is None else str(size) for size in shape)
+        fact = f"{self.where}: {full} is {' x '.join(map(str, found)) or 'a scalar'}"
+        raise UserError(Problem(fact, f"config.json leads to {told}", "take both from the same place"))
 
     def has(self, source: str) -> bool:
         return f"{self.prefix}{source}.weight" in self.pieces
 
-    def stack(self, sources: list[str], name: str) -> None:
+    def stack(self, sources: Iterable[str], name: str, shape: tuple[int, int]) -> None:
         """Moves matrices of one shape to one tensor (matrix, row, column)."""
+        before = len(self.tensors)
         for source in sources:
-            self.take(source, name)
-        parts = self.tensors[-len(sources) :]
-        del self.tensors[-len(sources) :]
-        joined = tuple(part for tensor in parts for part in tensor.parts)
-        self.tensors.append(Tensor(f"{name}.weight", (len(sources), *parts[0].shape), joined))
+            self.take(source, name, shape)
+        joined = tuple(part for tensor in self.tensors[before:] for part in tensor.parts)
+        del self.tensors[before:]
+        self.tensors.append(Tensor(f"{name}.weight", (len(joined), *shape), joined))
 
     def add(self, name: str, part: Part) -> None:
         """A tensor of computed values."""
         self.tensors.append(Tensor(name, (part.shape()[0],), (part,)))
 
-    def head(self, *, tied: bool) -> None:
+    def head(self, hidden: int, *, tied: bool) -> None:
         """The head where it is a matrix of its own; a copy of a tied one is left out, as llama.cpp has it."""
         if "lm_head.weight" not in self.pieces:
             if not tied:
@@ -85,7 +107,7 @@ class Builder:
             del self.pieces["lm_head.weight"]
             return
         prefix, self.prefix = self.prefix, ""
-        self.take("lm_head", "output")
+        self.take("lm_head", "output", (None, hidden))
         self.prefix = prefix
 
     def end(self, *ignored: str) -> None:
@@ -133,16 +155,3 @@ def _kinds() -> dict[str, Callable[[Config, Builder], Family]]:
 def layers(config: Config, *names: str) -> Iterator[int]:
     """0 to the depth, by the first of the names that the file has."""
     return iter(range(number(config, *names)))
-
-
-def number(config: Config, *names: str) -> int:
-    """A size, by the first of the names that the file has.
-
-    :raises UserError: it has none of them.
-    """
-    for name in names:
-        value = config.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    fact = f"config.json gives no {names[0]}"
-    raise UserError(Problem(fact, "llama.cpp is told every size", "take config.json from where the weights came from"))

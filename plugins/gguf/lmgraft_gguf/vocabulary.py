@@ -68,10 +68,19 @@ class Vocabulary:
 def read(folder: Path, rows: int) -> Vocabulary:
     """The tokenizer of a model folder whose embedding has so many rows.
 
-    :raises UserError: there is none, or llama.cpp has no name for its way of splitting.
+    :raises UserError: there is none, it is damaged, or llama.cpp has no name for its way of splitting.
     """
     content = read_object(folder / saved.FILE)
     config = read_object(folder / saved.CONFIG)
+    try:
+        return _read(folder, rows, content, config)
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        fact = f"{folder / saved.FILE} is no tokenizer that can be read"
+        cause = f"a part of it is missing or of another kind ({type(error).__name__}: {error})"
+        raise UserError(Problem(fact, cause, "fetch the model folder again")) from error
+
+
+def _read(folder: Path, rows: int, content: Mapping[str, Any], config: Mapping[str, Any]) -> Vocabulary:
     if _PART in config:
         cause = f"it is read by the part {config[_PART]}, and llama.cpp has its own readers only"
         raise UserError(Problem(f"{folder}: its tokenizer cannot be written", cause, "train with tokenizer byte_bpe"))

@@ -178,7 +178,45 @@ def test_stretched_wavelengths_are_those_of_transformers():
     config = transformers.LlamaConfig(hidden_size=64, num_attention_heads=2, rope_parameters=rope)
     stretched, _ = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
     plain = 5e5 ** (-torch.arange(0, 32, 2, dtype=torch.float64) / 32)
-    assert np.allclose(rope_factors(rope, 32), (plain / stretched).numpy(), rtol=1e-5)
+    assert np.allclose(rope_factors(rope, 32, 128), (plain / stretched).numpy(), rtol=1e-5)
+
+
+def test_stretched_wavelengths_in_the_words_of_transformers_4(model):
+    """As published files of Llama 3.1 have them: the base stands outside of the stretching."""
+    stretch = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+               "original_max_position_embeddings": 64}  # fmt: skip
+    new = configured(model, rope_parameters=stretch | {"rope_theta": 5e5}, rope_theta=None)
+    expected = {one.name: one.data.copy() for one in written(new).tensors}
+    old = configured(model, rope_scaling=stretch, rope_theta=5e5, rope_parameters=None)
+    found = {one.name: one.data for one in written(old).tensors}
+    assert np.array_equal(found["rope_freqs.weight"], expected["rope_freqs.weight"])
+    assert told(written(old))["llama.rope.freq_base"] == 5e5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"head_dim": "x"}, {"head_dim": 10**12}, {"head_dim": -1}, {"num_attention_heads": True},
+        {"num_key_value_heads": [1]}, {"num_key_value_heads": 10**12}, {"rms_norm_eps": "x"}, {"rms_norm_eps": 1e40},
+        {"rope_parameters": [1]}, {"rope_parameters": {"rope_type": "linear"}}, {"max_position_embeddings": -1},
+        {"rope_parameters": {"rope_type": "llama3", "factor": 8.0, "high_freq_factor": 1.0}},
+        {"intermediate_size": 1.5}, {"num_hidden_layers": 10**12},
+    ],
+)  # fmt: skip
+def test_a_config_that_is_damaged_is_told(model, wrong):
+    refused(configured(model, **wrong), "config.json")
+
+
+def test_shapes_that_config_does_not_lead_to_are_told(model):
+    refused(configured(model, intermediate_size=7), "model.layers.0.mlp.gate_proj.weight", "config.json leads to 7 x")
+    refused(configured(model, num_key_value_heads=1, num_attention_heads=1), "leads to")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"model": 3}, {"model": {"type": "BPE"}}, {"added_tokens": -1}, {"added_tokens": [3]}, {"normalizer": 1}]
+)
+def test_a_tokenizer_that_is_damaged_is_told(model, wrong):
+    refused(tokenizer(model, **wrong), "tokenizer.json")
 
 
 def test_memory_does_not_grow_with_a_tensor(tmp_path):
