@@ -150,11 +150,15 @@ def vocab_size(folder: Path) -> int:
 def engine(folder: Path, *, device: str, precision: str, parallelism: str) -> Engine:
     """One engine in this process, for asking only."""
     from lmgraft.devices import resolve_device, resolve_precision
+    from lmgraft.training import weights
 
     place = resolve_device(device)
+    architecture, size = architecture_for(folder), vocab_size(folder)
+    if misfits := weights.differences(architecture, size, folder):
+        raise UserError(misfits)
     plan = EnginePlan(
-        architecture=architecture_for(folder),
-        vocab_size=vocab_size(folder),
+        architecture=architecture,
+        vocab_size=size,
         device=place,
         precision=resolve_precision(precision, place),
         seed=0,

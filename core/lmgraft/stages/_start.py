@@ -93,7 +93,12 @@ def problems(context: StageContext, job: Job) -> Iterator[Problem]:
     if folder is None:
         return
     checkpoint.headers(folder)  # pickles, missing shards and damage, before anything is compared
-    yield from _other_vocabulary(context.name, job, folder)
+    other = list(_other_vocabulary(context.name, job, folder))
+    yield from other
+    if not other:  # with another vocabulary its tables differ too
+        from lmgraft.training import weights
+
+        yield from weights.differences(job.part("architecture"), job.vocab_size, folder)
 
 
 def tell(context: StageContext, job: Job) -> None:

@@ -24,6 +24,7 @@ from lmgraft.seams.initializer import Initializer, ModelShape
 
 __all__ = [
     "canonical",
+    "differences",
     "export",
     "initialise",
     "load_into",
@@ -32,6 +33,10 @@ __all__ = [
     "tensor_roles",
     "tensor_seed",
 ]
+
+
+#: More layers than any decoder has; building a module takes a millisecond or so for each.
+DEEP = 1000
 
 
 def materialise(architecture: Architecture, vocab_size: int, device: str) -> nn.Module:
@@ -129,21 +134,47 @@ def load_into(module: nn.Module, architecture: Architecture, folder: Path, seed:
     :raises UserError: names or shapes differ; every difference is a problem of its own.
     """
     stored = checkpoint.tensors(folder)
-    named = canonical(module)
-    new = [name for name, _ in module.named_parameters() if architecture.role(name).role is Role.ADAPTER]
-    found = {name: tensor for name, tensor in named.items() if name not in new}
-    # Headers stand for the tensors: what does not fit is told before a byte of them is read.
-    outlines = {name: torch.empty(header.shape, device="meta") for name, header in stored.headers.items()}
-    shapes = {name: tuple(outline.shape) for name, outline in _from_hub(architecture, outlines).items()}
-    problems = list(_differences(found, shapes, set(module.state_dict()).difference(new), folder))
+    problems = _misfits(module, architecture, stored.headers, folder)
     if problems:
         raise UserError(problems)
-    translated = _from_hub(architecture, stored)
+    translated, new = _from_hub(architecture, stored), _new(module, architecture)
     with torch.no_grad():
-        for name, tensor in found.items():
-            tensor.copy_(translated[name])
-        for name in new:
-            _fill_new(architecture, name, named[name], seed)
+        for name, tensor in canonical(module).items():
+            if name in new:
+                _fill_new(architecture, name, tensor, seed)
+            else:
+                tensor.copy_(translated[name])
+
+
+def differences(architecture: Architecture, vocab_size: int, folder: Path) -> list[Problem]:
+    """Every tensor in which a model folder is not what the architecture builds: what :func:`load_into` refuses, told
+    from headers before any memory is taken. Somebody else's ``config.json`` may name any sizes.
+
+    :raises UserError: the folder's files are damaged.
+    """
+    stored, spec = checkpoint.headers(folder), architecture.spec()
+    if spec is not None and spec.layers > max(DEEP, len(stored)):
+        cause = f"the folder holds {len(stored)} tensors in all"
+        remedy = "take config.json from where the weights came from"
+        return [Problem(f"{folder} does not hold {spec.layers} layers", cause, remedy)]
+    return _misfits(architecture.build(vocab_size, "meta"), architecture, stored, folder)
+
+
+def _misfits(
+    module: nn.Module, architecture: Architecture, headers: Mapping[str, checkpoint.Header], folder: Path
+) -> list[Problem]:
+    new = _new(module, architecture)
+    found = {name: tensor for name, tensor in canonical(module).items() if name not in new}
+    # Headers stand for the tensors: what does not fit is told before a byte of them is read.
+    outlines = {name: torch.empty(header.shape, device="meta") for name, header in headers.items()}
+    shapes = {name: tuple(outline.shape) for name, outline in _from_hub(architecture, outlines).items()}
+    return list(_differences(found, shapes, set(module.state_dict()).difference(new), folder))
+
+
+def _new(module: nn.Module, architecture: Architecture) -> frozenset[str]:
+    """The parameters that no folder holds."""
+    names = (name for name, _ in module.named_parameters())
+    return frozenset(name for name in names if architecture.role(name).role is Role.ADAPTER)
 
 
 def _fill_new(architecture: Architecture, name: str, parameter: torch.Tensor, seed: int) -> None:

@@ -196,6 +196,7 @@ def test_a_folder_that_is_none_is_refused_before_any_work(
         (lambda folder: sorted(folder.glob("*.safetensors"))[1].unlink(), ("model-00002", "is missing")),
         (lambda folder: _pickle(folder), ("pytorch_model.bin is refused", "pickle")),
         (lambda folder: _config(folder, intermediate_size=40), ("mlp", "48")),
+        (lambda folder: _config(folder, intermediate_size=2_000_000_000), ("mlp", "48", "2000000000")),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(

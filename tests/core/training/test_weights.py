@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from lmgraft import loading
 from lmgraft.artifacts import checkpoint
 from lmgraft.errors import Fault, UserError
 from lmgraft.seams.architecture import DecoderSpec, Role, TensorRole
 from lmgraft.seams.initializer import ModelShape
 from lmgraft.training import weights
 from torch import nn
+from writing_model import write_model
 
 
 class Pair(nn.Module):
@@ -197,6 +200,22 @@ class Turned(Architecture):
         return {
             name.replace("crown", "head"): tensor.t() if "crown" in name else tensor for name, tensor in tensors.items()
         }
+
+
+def test_differences_are_told_before_a_module_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    monkeypatch.setattr(weights, "materialise", lambda *_: pytest.fail("memory was taken"))
+    for key, value, said in (
+        ("vocab_size", 2_000_000_000, "model.embed_tokens.weight is 258 x 32"),
+        ("intermediate_size", 2_000_000_000, "mlp.gate_proj.weight is 48 x 32"),
+        ("num_hidden_layers", 1_000_000, "does not hold 1000000 layers"),
+    ):
+        (folder / "config.json").write_text(json.dumps({**config, key: value}))
+        with pytest.raises(UserError, match=said):
+            loading.load(folder)
+    (folder / "config.json").write_text(json.dumps(config))
+    assert weights.differences(loading.architecture_for(folder), 258, folder) == []
 
 
 def test_a_folder_holds_what_the_hugging_face_class_holds(tmp_path: Path) -> None:
