@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +18,8 @@ __all__ = ["DEVICES", "PRECISIONS", "bad_place", "check", "loading_options", "sa
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("float32", "bfloat16", "int8", "auto")
 
+_SETTING = re.compile(r"(?<![\w.-])(device|precision|template)=(\w+)")
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -28,9 +32,28 @@ def sampling_options(command: Command) -> Command:
 
 def loading_options(command: Command) -> Command:
     """Where and how the model is held, and by which template it is asked."""
+    command = _in_options(command)
     for option in reversed(_LOADING):
         command = option(command)
     return command
+
+
+def _in_options(command: Command) -> Command:
+    """What the library tells to set, ``device=cpu``, is an option here: ``--device cpu``."""
+
+    @functools.wraps(command)
+    def call(*args: Any, **values: Any) -> Any:
+        from lmgraft.errors import Problem, UserError
+
+        try:
+            return command(*args, **values)
+        except UserError as error:
+            texts = ((one.fact, one.cause, one.remedy) for one in error.problems)
+            raise UserError(
+                [Problem(*(_SETTING.sub(r"--\1 \2", text) for text in three)) for three in texts]
+            ) from error
+
+    return call  # type: ignore[return-value]
 
 
 def sampling_of(values: dict[str, Any], stop_ids: Sequence[int]) -> Sampling:

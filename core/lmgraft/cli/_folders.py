@@ -135,17 +135,18 @@ def whole(out: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
 def _make(partial: Path, out: Path) -> list[Path]:
     """Makes the folder and those above it; gives the latter, the lowest first."""
     above = [folder for folder in partial.parents if not folder.exists()]
+    # Whatever the system says here, it says of OUT.
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise UserError(_refused(out, error)) from error
     try:
         partial.mkdir()
     except FileExistsError:
         cause = "another command is writing it, or was killed while it did"
         raise UserError(Problem(f"{partial} is there already", cause, f"wait, or rm -r {partial}")) from None
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise UserError(_refused(out, error)) from error
     return above
 
 
@@ -154,4 +155,8 @@ def _unwritable(out: Path, error: OSError) -> OSError | UserError:
 
     if as_problem(error) is None and error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EIO):
         return error
-    return UserError(Problem(f"{out} cannot be written", error.strerror or str(error), _REMEDY))
+    return UserError(_refused(out, error))
+
+
+def _refused(out: Path, error: OSError) -> Problem:
+    return Problem(f"{out} cannot be written", error.strerror or str(error), _REMEDY)

@@ -91,7 +91,8 @@ def read_rows(file: Path) -> list[Row]:
 
 def _lines(file: Path) -> list[str]:
     if file.suffix != ".jsonl":
-        cause = f"its name ends in {file.suffix or 'nothing'!r}, which does not say what a line is"
+        ends = f"its name ends in {file.suffix!r}" if file.suffix else "its name has no ending"
+        cause = "it is a folder" if file.is_dir() else f"{ends}, which does not say what a line is"
         raise UserError(Problem(f"--prompts {file}", cause, f"name {_FORMS}"))
     return file.read_text(encoding="utf-8").split("\n")  # a text in JSON may hold other line ends
 

@@ -79,6 +79,8 @@ class Setting:
         if self.shape == "flag":
             return self.option
         value = self.default if self.default not in (None, MISSING, "") else {int: 8, float: 0.5}.get(self.kind)
+        if value is None and isinstance(self.kind, type) and issubclass(self.kind, Enum):
+            value = next(iter(self.kind.__members__))
         plain = self.shape == "plain" and value is not None
         return f"{self.option} {getattr(value, 'name', value) if plain else self._metavar()}"
 
@@ -129,9 +131,10 @@ def settings_of(config: type[Any], prefix: str = "") -> Iterator[Setting]:
 
 
 def config_of(
-    kind: type[ComponentConfig], part: str, settings: Sequence[Setting], given: Mapping[str, Any]
+    kind: type[ComponentConfig], part: str, settings: Sequence[Setting], given: Mapping[str, Any], command: str
 ) -> ComponentConfig:
-    """The config with what was given; ``given`` is parameter -> what click made of it.
+    """The config with what was given; ``given`` is parameter -> what click made of it. ``command`` is what the user
+    typed before the part's name, ``lmgraft merge``.
 
     :raises UserError: a value of another type, one that is required and missing, or what the config's own check says.
     """
@@ -154,7 +157,7 @@ def config_of(
         raise UserError(problems)
     node.part = part
     config = nodes.settings(node, kind)
-    problems = [_as_problem(item, part, settings, config) for item in config.check()]
+    problems = [_as_problem(item, part, settings, config, command) for item in config.check()]
     if problems:
         raise UserError(problems)
     return config
@@ -176,7 +179,9 @@ def in_options(problem: Problem, settings: Iterable[Setting]) -> Problem:
     return Problem(*(pattern.sub(option, text) for text in (problem.fact, problem.cause, problem.remedy)))
 
 
-def _as_problem(item: Problem | str, part: str, settings: Sequence[Setting], config: ComponentConfig) -> Problem:
+def _as_problem(
+    item: Problem | str, part: str, settings: Sequence[Setting], config: ComponentConfig, command: str
+) -> Problem:
     """A check's sentence begins with the name of the setting that it is about."""
     if isinstance(item, Problem):
         return in_options(item, settings)
@@ -187,7 +192,7 @@ def _as_problem(item: Problem | str, part: str, settings: Sequence[Setting], con
             item = f"{setting.option} {rest}"
             value = "" if setting.shape == "flag" else f" {getattr(config, setting.key)}"
             fact = f"{setting.option}{value} does not fit"
-    return in_options(Problem(fact, item, f"lmgraft merge {part} --help lists its settings"), settings)
+    return in_options(Problem(fact, item, f"{command} {part} --help lists its settings"), settings)
 
 
 def _without_none(kind: Any) -> tuple[Any, bool]:

@@ -21,7 +21,7 @@ __all__ = ["generate"]
     epilog="""\b
 Examples:
   lmgraft generate runs/quickstart/2026-01-31_12-00-00 "The module "
-  lmgraft generate out/stages/pretrain "def " --max-new-tokens 200 --temperature 0 --stop "\\ndef "
+  lmgraft generate out/stages/pretrain "def " --max-new-tokens 200 --temperature 0 --stop $'\\ndef '
   lmgraft generate runs/solar/2026-01-31_12-00-00 "What does len return?" --system "Be brief."
   lmgraft generate runs/solar/2026-01-31_12-00-00 "Once upon a time" --no-chat
   git diff | lmgraft generate runs/solar/2026-01-31_12-00-00 - --precision int8

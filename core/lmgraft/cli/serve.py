@@ -126,7 +126,8 @@ def _key(file: str | None) -> str | None:
         try:
             key = Path(file).expanduser().read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(Problem(f"{where} cannot be read", str(error), remedy)) from error
+            cause = getattr(error, "strerror", None) or "it is no UTF-8 text"
+            raise UserError(Problem(f"{where} cannot be read", cause, remedy)) from error
     elif KEY not in os.environ:
         return None
     key = key.strip()
