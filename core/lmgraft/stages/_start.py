@@ -7,6 +7,7 @@ ids for the same pieces. Rows that only one of the two has are the architecture'
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -44,13 +45,11 @@ def architecture_of(context: StageContext, model: Path) -> tuple[Any, Any]:
 def identity(context: StageContext, architecture: tuple[Any, Any] | None) -> Mapping[str, Any]:
     """What the key holds of the start beyond the artifacts that are read: a folder's contents, and what builds a model
     where the recipe leaves that to the model."""
-    from lmgraft.registry import package_hash
-
     models = context.inputs.get("model") or []
     if architecture is None:
-        component, _ = architecture_of(context, models[0].path)
-        package = component.target.partition(":")[0].partition(".")[0]
-        return {"architecture": [component.name, component.revision, package_hash(package)]}
+        return {"architecture": _code(architecture_of(context, models[0].path))}
+    from lmgraft.loading import settings_for
+
     folder = brought(architecture[1])
     if folder is None:
         return {}
@@ -63,7 +62,18 @@ def identity(context: StageContext, architecture: tuple[Any, Any] | None) -> Map
     except OSError as error:
         fact = f"{context.name}.architecture: {error.filename or folder} cannot be read"
         raise UserError(Problem(fact, error.strerror or str(error), "check that it exists and is yours")) from error
-    return {"start": dict(zip([file.name for file in files], digests, strict=True))}
+    found: dict[str, Any] = {"start": dict(zip([file.name for file in files], digests, strict=True))}
+    with suppress(UserError):  # a folder that the part reads by itself
+        found["architecture"] = _code(settings_for(folder))
+    return found
+
+
+def _code(architecture: tuple[Any, Any]) -> list[Any]:
+    """The part that builds what a folder is of, which the recipe does not name."""
+    from lmgraft.registry import package_hash
+
+    component, _ = architecture
+    return [component.name, component.revision, package_hash(component.target.partition(":")[0].partition(".")[0])]
 
 
 def of_recipe(recipe: Recipe, stage: str) -> Iterator[Problem]:
