@@ -6,7 +6,7 @@ What is computed is computed in float32 (float64 where a model is), whatever the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ _MEANING = (
     ("alibi",),
     ("parallel_attn",),
 )
+_SILU = {"silu", "swish"}
+#: Settings that models which are merged may have otherwise, the result having the first one's; and sizes, which shapes
+#: tell.
+_OWN = frozenset({"part", "layers", "hidden", "mlp", "context", "window", "norm_eps", "expert_balance"})
 #: Bytes compared at once.
 _BLOCK = 1 << 20
 
@@ -104,7 +108,7 @@ def read(part: str, folders: Sequence[Path], takes: tuple[int, int | None]) -> M
             cause = "packed numbers cannot be computed with, and its layers need not be packed alike"
             fact = f"{folder}: config.json tells of a quantised model"
             problems.append(Problem(fact, cause, "take the model as it was before it was quantised"))
-        if config.get("tie_word_embeddings"):
+        if _tied(config, _settings(folder)):
             # Some writers store the second name of the one matrix too; two copies of it would drift apart.
             found = {name: piece for name, piece in found.items() if name != HEAD}
         configs.append(config)
@@ -133,18 +137,53 @@ def unlike(models: Models, number: int, *, deep: bool = False) -> Iterator[tuple
     """(cause, remedy) for what config.json tells otherwise of model ``number`` than of the first; with ``deep`` they
     must have as many layers."""
     first, other = models.configs[0], models.configs[number]
+    settings = [_settings(models.folders[at]) for at in (0, number)]
+    # A file may be silent where a setting is its family's usual one, which the installed architectures know.
+    known = None not in settings
     for keys in (*_MEANING, *([DEPTH_KEYS] if deep else [])):
         one, two = _told(first, keys), _told(other, keys)
-        if one != two:
+        if one != two and not (known and (None in (one, two) or {one, two} == _SILU)):
             cause = f"{keys[0]} is {_said(one)} in the one and {_said(two)} in the other"
             yield cause, "merge models of one family and size, best those that were trained from one"
     one, two = _theta(first), _theta(other)
     if one is not None and two is not None and one != two:
         cause = f"rope_theta is {one:g} in the one and {two:g} in the other, so they see positions otherwise"
         yield cause, "merge models that were trained from one"
-    if bool(first.get("tie_word_embeddings")) != bool(other.get("tie_word_embeddings")):
+    tied = [_tied(config, setting) for config, setting in zip((first, other), settings, strict=True)]
+    if tied[0] != tied[1]:
         cause = "the head of one is its embedding (tie_word_embeddings), and the other has a head of its own"
         yield cause, "merge models that have it alike"
+    for name, one, two in _differing(*settings) if known else ():
+        cause = f"{name} is {_said(one)} in the one and {_said(two)} in the other"
+        yield cause, "merge models of one family and size, best those that were trained from one"
+
+
+def _settings(folder: Path) -> Any:
+    """Those of the installed architecture that reads the model; None where none does."""
+    from lmgraft.loading import settings_for
+
+    try:
+        return settings_for(folder)[1]
+    except UserError:
+        return None
+
+
+def _tied(config: Mapping[str, Any], settings: Any) -> bool:
+    return bool(config.get("tie_word_embeddings", getattr(settings, "tied", False)))
+
+
+def _differing(one: Any, two: Any, within: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Settings that give weights of the same shapes another meaning, and their two values."""
+    if type(one) is not type(two):
+        return
+    for field in fields(one):
+        values = getattr(one, field.name), getattr(two, field.name)
+        if field.name in _OWN or values[0] == values[1]:
+            continue
+        if is_dataclass(values[0]):
+            yield from _differing(*values, f"{within}{field.name}.")
+        else:
+            yield f"{within}{field.name}", *values
 
 
 def _tensors_differ(models: Models, number: int, dtype: Dtype | None) -> Iterator[tuple[str, str]]:
@@ -206,7 +245,7 @@ def _theta(config: Mapping[str, Any]) -> float | None:
 
 
 def _said(value: Any) -> str:
-    return "not told" if value is None else str(value)
+    return "not told" if value is None else str(getattr(value, "value", value))
 
 
 def _by(shape: tuple[int, ...]) -> str:
