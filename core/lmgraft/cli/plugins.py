@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import Enum
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -154,7 +154,13 @@ def _usage(seam: str, name: str) -> str:
         return f"+lifecycle=[{name}]"
     if seam == "parallelism":
         return f"parallelism={name}"
-    return f"{seam}@STAGE.SLOT=[{name}]" if seam in MANY else f"{seam}@STAGE{'' if seam == 'stage' else '.SLOT'}={name}"
+    if seam in MANY:
+        return f"{seam}@STAGE.SLOT=[{name}]"
+    chosen = f"{seam}@STAGE{'' if seam == 'stage' else '.SLOT'}={name}"
+    if seam in ("adapter", "initializer"):  # slots that recipes may leave empty
+        return f"{chosen}, or +{chosen} where the recipe chooses none"
+    command = {"merge": "merge", "exporter": "export"}.get(seam)
+    return f"{chosen}, or lmgraft {command} {name} --help" if command else chosen
 
 
 def _settings(config: type[Any]) -> None:
@@ -198,6 +204,9 @@ def _types(config: type[Any]) -> dict[str, Any]:
 def _type(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return " | ".join(member.name for member in annotation)
+    choices = [_type(one) for one in get_args(annotation) if isinstance(one, type) and issubclass(one, Enum)]
+    if choices and len(get_args(annotation)) == 2:  # or null
+        return f"{choices[0]} | None"
     return str(annotation).replace("typing.", "") if not isinstance(annotation, type) else annotation.__name__
 
 
