@@ -15,7 +15,7 @@ from lmgraft.artifacts import checkpoint
 from lmgraft.chat import Messages, encode_prompt, source, stop_ids
 from lmgraft.errors import Problem, UserError
 from lmgraft.generation.text import Ending
-from lmgraft.loading import load_tokenizer, model_folder
+from lmgraft.loading import load_tokenizer, model_folder, vocab_size
 from lmgraft.seams.tokenizer import TextTokenizer
 
 __all__ = ["Prompts", "end_ids", "prompts"]
@@ -31,19 +31,32 @@ class Prompts:
     """Its tokenizer."""
     start: int
     """The id that a document begins with: ``bos_token_id`` of ``config.json``, or the end token, as in training."""
+    size: int
+    """Ids that the model has a row for: those below this one. A tokenizer may have more, such as a padding token that
+    was added to it alone."""
     template: str | None
     """The Jinja source that conversations are written with; None: it has none, and only continues text."""
 
     def text(self, prompt: str) -> list[int]:
-        """The ids of a text that is to be continued: it stands at the start of a document."""
-        return [self.start, *self.tokenizer.encode_batch([prompt])[0]]
+        """The ids of a text that is to be continued: it stands at the start of a document.
+
+        :raises UserError: the model has no row for one of them.
+        """
+        return self._checked([self.start, *self.tokenizer.encode_batch([prompt])[0]])
 
     def chat(self, messages: Messages) -> list[int]:
         """The ids of a conversation and of the opening of an answer.
 
-        :raises UserError: there is no template, or it cannot write these messages.
+        :raises UserError: there is no template, it cannot write these messages, or the model has no row for an id.
         """
-        return encode_prompt(messages, self.tokenizer, self.required())
+        return self._checked(encode_prompt(messages, self.tokenizer, self.required()))
+
+    def _checked(self, ids: list[int]) -> list[int]:
+        if (highest := max(ids, default=0)) >= self.size:
+            fact = f"the tokenizer beside the model gives the id {highest}"
+            cause = f"the model has {self.size} rows of vocabulary"
+            raise UserError(Problem(fact, cause, "put the model's own tokenizer beside it"))
+        return ids
 
     def required(self) -> str:
         """The template. :raises UserError: there is none."""
@@ -70,10 +83,11 @@ def prompts(place: Path, template: str | None = None) -> Prompts:
     folder = model_folder(place)
     tokenizer = load_tokenizer(folder)
     found = source(template) if template is not None else tokenizer.chat_template or _beside(folder)
+    size = min(tokenizer.vocab_size, vocab_size(folder))
     begin = _object(folder / checkpoint.CONFIG).get("bos_token_id")
-    if not isinstance(begin, int) or isinstance(begin, bool) or not 0 <= begin < tokenizer.vocab_size:
+    if not isinstance(begin, int) or isinstance(begin, bool) or not 0 <= begin < size:
         begin = tokenizer.end_id
-    return Prompts(folder, tokenizer, begin, found)
+    return Prompts(folder, tokenizer, begin, size, found)
 
 
 def end_ids(folder: Path) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ class Gone(Exception):
 
 
 class Answer:
-    """The texts of one request. ``async with``: they wait from there on, and are given up at its end."""
+    """The texts of one request: from :meth:`reply` on they wait or are under way, and :meth:`close` gives them up."""
 
     def __init__(self, asked: Asked, worker: Worker, tokenizer: TextTokenizer, model: str, seconds: float) -> None:
         self.asked = asked

@@ -181,9 +181,8 @@ def _prompts(given: Mapping[str, Any], asked: Prompts, limits: Limits) -> list[l
     if fine and all(isinstance(one, str) for one in found):
         return [_encoded(asked.text, one, "prompt") for one in found]
     lists = found if fine and all(isinstance(one, list) for one in found) else [found]
-    size = asked.tokenizer.vocab_size
-    fine = fine and all(one and all(type(i) is int and 0 <= i < size for i in one) for one in lists)
-    _is(fine, "prompt", f"a text, a list of texts, or ids below {size}")
+    fine = fine and all(one and all(type(i) is int and 0 <= i < asked.size for i in one) for one in lists)
+    _is(fine, "prompt", f"a text, a list of texts, or ids below {asked.size}")
     return [list(one) for one in lists]
 
 
@@ -191,6 +190,8 @@ def _messages(given: Mapping[str, Any], asked: Prompts) -> list[int]:
     found = given.get("messages")
     _is(isinstance(found, list) and bool(found), "messages", "a list of messages, and not empty")
     _is(len(found or ()) <= _MESSAGES, "messages", f"{_MESSAGES} messages at most")
+    if asked.template is None:  # said here, since no client is told where the model's folder is
+        raise Refused(400, "This model has no chat template: ask it at /v1/completions.", param="messages")
     messages = [_message(message, f"messages.[{index}]") for index, message in enumerate(found or ())]
     return _encoded(asked.chat, messages, "messages")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import socket
 import sys
@@ -280,6 +281,35 @@ def test_a_prompt_that_is_none(client: Any, prompt: Any) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.post("/completions", body={"model": "tiny", "prompt": prompt}, cast_to=object)
     assert caught.value.param == "prompt"
+
+
+def test_an_id_that_the_tokenizer_alone_has(model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "more")
+    file = tmp_path / "more/tokenizer.json"
+    told = json.loads(file.read_text())
+    told["added_tokens"].append({**told["added_tokens"][0], "id": 258, "content": "<more>"})
+    file.write_text(json.dumps(told))
+    with inside(tmp_path / "more") as one:
+        for prompt, status in ([65, 258], 400), ([65, 257], 200), ("<more>", 200):
+            body = {"model": "more", "prompt": prompt, "max_tokens": 2}
+            assert httpx.post(one.url + "/v1/completions", json=body, timeout=30).status_code == status, prompt
+
+
+def test_settings_next_to_nothing_fail_nobody(client: Any) -> None:
+    for settings in (
+        {"top_p": 1e-50},
+        {"temperature": 1e-50, "top_p": 0.5},
+        {"extra_body": {"repetition_penalty": 1e-300}},
+    ):
+        said = client.completions.create(model="tiny", prompt="Hello", max_tokens=4, **settings)
+        assert said.choices[0].finish_reason in ("length", "stop"), settings
+
+
+def test_a_model_without_a_template_tells_no_place(tmp_path: Path) -> None:
+    with inside(write_model(tmp_path / "plain", template=None)) as one:
+        body = {"model": "plain", "messages": ASK}
+        told = httpx.post(one.url + "/v1/chat/completions", json=body, timeout=30)
+    assert (told.status_code, "no chat template" in told.text, str(tmp_path) in told.text) == (400, True, False)
 
 
 def test_what_asks_for_nothing_is_passed_over(client: Any) -> None:
