@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -39,8 +40,8 @@ class Stretch:
         """Problems of the values, each beginning with the field's name within the settings."""
         numbers = ("factor", "low_freq_factor", "high_freq_factor", "original_context")
         for name in numbers:
-            if not getattr(self, name) > 0:
-                yield f"rope_scaling.{name} is {getattr(self, name)}; it must be above 0"
+            if not 0 < getattr(self, name) < math.inf:
+                yield f"rope_scaling.{name} is {getattr(self, name)}; it must be a number above 0"
         used = {StretchKind.none: (), StretchKind.linear: ("factor",), StretchKind.llama3: numbers}[self.kind]
         for spec in fields(self):
             if spec.name != "kind" and spec.name not in used and getattr(self, spec.name) != spec.default:

@@ -37,6 +37,11 @@ KINDS = (LlamaConfig, Gpt2Config, FalconConfig, BloomConfig, MixtralConfig)
         (LlamaConfig, {"head_dim": 7}, "head_dim is 7; rotary positions turn pairs"),
         (LlamaConfig, {"rope_scaling": Stretch(factor=2.0)}, "rope_scaling.factor is 2.0, and rope_scaling.kind none"),
         (LlamaConfig, {"rope_scaling": Stretch(kind=LINEAR, factor=0.0)}, "rope_scaling.factor is 0.0; it must"),
+        (
+            LlamaConfig,
+            {"rope_scaling": Stretch(kind=LINEAR, factor=float("inf"))},
+            "rope_scaling.factor is inf; it must",
+        ),
         (LlamaConfig, {"rope_scaling": Stretch(kind=LINEAR, original_context=4)}, "kind linear does not use it"),
         (LlamaConfig, {"rope_scaling": Stretch(kind=LLAMA3, high_freq_factor=1.0)}, "above low_freq_factor (1.0)"),
         (FalconConfig, {"kv_heads": 2}, "kv_heads is 2; without new_decoder it is 1 or heads (4)"),

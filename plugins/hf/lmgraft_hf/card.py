@@ -193,6 +193,7 @@ def _code(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A scalar of YAML: JSON's strings are among them. Plain where nothing in it means anything."""
-    plain = _SPDX.fullmatch(text) and not re.fullmatch(r"(?i)true|false|yes|no|on|off|null|[\d.+-]+(e[\d+-]+)?", text)
+    """A scalar of YAML: JSON's strings are among them. Plain where nothing in it means anything; what begins as numbers
+    and dates do may be one (``0x10``)."""
+    plain = _SPDX.fullmatch(text) and not re.fullmatch(r"(?i)true|false|yes|no|on|off|null|[+-]?[\d.].*", text)
     return text if plain else json.dumps(text, ensure_ascii=True)

@@ -200,6 +200,13 @@ def test_a_licence_that_nobody_told_is_not_known(model):
     assert header(exported(model, Known(license="My own terms, v2")))["license_name"] == "My own terms, v2"
 
 
+@pytest.mark.parametrize("name", ["0x10", "0b1", "0o7", "012", "1e3", "2024-01-01", "no", "0BSD"])
+def test_names_stay_text_for_a_reader_of_yaml(model, name):
+    known = Known(languages=(name,), license=name, sources=(KnownSource(name="a", part="hub", dataset=name),))
+    read = header(exported(model, known))
+    assert (read["language"], read["datasets"], read["license"]) == ([name], [name], name.lower())
+
+
 def test_names_cannot_break_the_card(model):
     nasty = "a | b\n---\nlicense: mit\n<script>x</script> `c` # d \x1b[31m"
     known = Known(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lmgraft.component import Component, ComponentConfig
-from lmgraft.errors import Problem
+from lmgraft.errors import Problem, UserError
 from lmgraft.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ __all__ = ["MODEL_TYPE", "LstmConfig"]
 
 #: Hugging Face has no such language model.
 MODEL_TYPE = "lmgraft_lstm"
+#: No size is larger: what is, would end in an error of torch's.
+LARGEST = 2**31 - 1
+REMEDY = "take config.json from where the weights came from"
 #: Field -> key of ``config.json``.
 KEYS = {
     "layers": "num_hidden_layers",
@@ -61,10 +65,40 @@ class LstmConfig(ComponentConfig):
 
     @classmethod
     def from_hub(cls, config: Mapping[str, Any]) -> LstmConfig | None:
-        """The settings of a ``config.json`` that this architecture wrote; None where another did."""
+        """The settings of a ``config.json`` that this architecture wrote; None where another did.
+
+        :raises UserError: a value is damaged or missing, one problem each.
+        """
         if config.get("model_type") != MODEL_TYPE:
             return None
-        return cls(**{name: config[key] for name, key in KEYS.items() if key in config})
+        problems = [
+            Problem(f"config.json sets {key} to {config.get(key)!r}", f"it is {wanted}", REMEDY)
+            for key, (fits, wanted) in {**{key: _VALUES[name] for name, key in KEYS.items()}, **_OTHERS}.items()
+            if not fits(config.get(key))
+        ]
+        if problems:
+            raise UserError(problems)
+        return cls(**{name: config[key] for name, key in KEYS.items()})
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_WHOLE = _whole, "a whole number from 1 on"
+#: Field -> does a value of a file fit it, and in words.
+_VALUES = {
+    "layers": _WHOLE,
+    "hidden": _WHOLE,
+    "context": _WHOLE,
+    "tied": (lambda value: isinstance(value, bool), "true or false"),
+    "forget_bias": (_finite, "a finite number"),
+}
+_OTHERS = {"vocab_size": _WHOLE}
 
 
 @hookimpl

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lmgraft.errors import Fault
+from lmgraft.errors import Fault, UserError
 from lmgraft.seams.architecture import Role, RowCache
 from lmgraft_lstm.architecture import Lstm
 from lmgraft_lstm.model import GATES, LstmModule
@@ -237,3 +237,18 @@ def test_it_learns_what_an_lstm_learns() -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.5  # guessing costs log 8 = 2.1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_hidden_layers": "x"}, {"hidden_size": True}, {"hidden_size": 1.5}, {"hidden_size": 10**12},
+        {"max_position_embeddings": None}, {"tie_word_embeddings": "x"}, {"forget_bias": float("nan")},
+        {"vocab_size": -1},
+    ],
+)  # fmt: skip
+def test_a_config_that_is_damaged_is_told(wrong):
+    good = Lstm(LstmConfig(layers=1, hidden=8, context=16)).hub_config(20)
+    assert LstmConfig.from_hub(good) == LstmConfig(layers=1, hidden=8, context=16)
+    with pytest.raises(UserError, match=f"config.json sets {next(iter(wrong))} to"):
+        LstmConfig.from_hub(good | wrong)
