@@ -49,7 +49,7 @@ class TestTokensOfRows(StageSuite):
 class TestTrain(StageSuite):
     component = "train"
     settings: ClassVar[dict[str, Any]] = {"steps": 3, "batch": 2, "seq_len": 32, "architecture": _SMALL}
-    parts: ClassVar[dict[str, Any]] = {"initializer": "normal"}
+    parts: ClassVar[dict[str, Any]] = {"architecture": "llama", "initializer": "normal"}
     rounding = ("micro_batch", "compile")
 
 
