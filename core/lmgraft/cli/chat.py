@@ -59,7 +59,7 @@ def chat(checkpoint: str, system: str | None, **values: Any) -> int:
     asked.required()
     handle = loading.load(asked.folder, device=values["device"], precision=values["precision"])
     talk = _Talk(asked, handle, Conversation(asked, handle.context, system), values)
-    for line in _lines(asked.folder):
+    for line in _lines(checkpoint):
         if not talk.take(line):
             break
     return 0
@@ -122,13 +122,14 @@ class _Talk:
 
     def _answer(self, question: str) -> None:
         before = self._said.left_out
-        ids = self._said.ids(question, self._values["max_new_tokens"])
-        if (gone := self._said.left_out) > before:
-            turns = "the oldest turn is" if gone == 1 else f"the {gone} oldest turns are"
-            _note(f"the context of {self._handle.context} tokens is full: {turns} no longer read")
-        self._said.add(question, self._say(ids))
+        with _interruptible() as stopped:  # until it is kept: the last token may come with the key
+            ids = self._said.ids(question, self._values["max_new_tokens"])
+            if (gone := self._said.left_out) > before:
+                turns = "the oldest turn is" if gone == 1 else f"the {gone} oldest turns are"
+                _note(f"the context of {self._handle.context} tokens is full: {turns} no longer read")
+            self._said.add(question, self._say(ids, stopped))
 
-    def _say(self, ids: list[int]) -> str:
+    def _say(self, ids: list[int], stopped: Callable[[], bool]) -> str:
         """The answer, told as it comes; Ctrl-C ends it and keeps what was told."""
         from lmgraft.cli import _asking
         from lmgraft.generation.text import TextStream
@@ -143,11 +144,10 @@ class _Talk:
                 sys.stdout.write(self._shown(piece))
                 sys.stdout.flush()
 
-        with _interruptible() as stopped:
-            for token in self._handle.generate(ids, _asking.sampling_of(self._values, ending.ids)):
-                tell(stream.feed(token))
-                if stream.reason is not None or stopped():
-                    break
+        for token in self._handle.generate(ids, _asking.sampling_of(self._values, ending.ids)):
+            tell(stream.feed(token))
+            if stream.reason is not None or stopped():
+                break
         tell(stream.finish())
         print(flush=True)
         if stopped():
@@ -155,7 +155,7 @@ class _Talk:
         return "".join(pieces)
 
 
-def _lines(folder: Path) -> Iterator[str]:
+def _lines(model: str) -> Iterator[str]:
     """What the user types, or the lines of a pipe, to their end."""
     from lmgraft.printable import printable
 
@@ -167,7 +167,7 @@ def _lines(folder: Path) -> Iterator[str]:
         return
     with suppress(ImportError):
         import readline  # noqa: F401  (input() edits lines and remembers them by it)
-    _note(f"{printable(str(folder))}: /help lists the commands, Ctrl-D ends")
+    _note(f"{printable(model)}: /help lists the commands, Ctrl-D ends")
     while True:
         try:
             yield input("> ").encode("utf-8", "replace").decode()  # keys that are no text come as lone halves
