@@ -68,6 +68,8 @@ def largest_difference(ours: Path, theirs: Path) -> tuple[float, float]:
             raise SystemExit(f"the results differ in {name}: {a.dtype}, {b.dtype}")
         for one, two in zip(a.flatten().split(1 << 24), b.flatten().split(1 << 24), strict=True):
             gap = (one.float() - two.float()).abs()
+            if not gap.isfinite().all():  # max() would pass a NaN over
+                raise SystemExit(f"the results hold numbers in {name} that are not finite")
             most = max(most, gap.max().item())
             differ += int(gap.count_nonzero())
         count += a.numel()

@@ -43,6 +43,9 @@ NARROW = {
 #: What is on the disk at once: three models, our result kept, and one of ours or of theirs.
 ROOM = 14 * 10**9
 EQUAL = 1e-6
+#: In bfloat16: no difference is larger than what training changed, and few numbers differ (of ``ties``, 0.7% measured:
+#: its changes of one magnitude).
+NEIGHBOUR, ROUNDED = 0.02, 0.02
 QUIET = ["--quiet", "--no-copy-tokenizer", "--no-write-model-card"]
 ENV = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
@@ -174,6 +177,8 @@ class _Work:
         if not most <= EQUAL:
             raise SystemExit(f"{self.method.name}: the results in float32 differ by {most}")
         gap, differ = self._once(self.wide, self.method.dtypes, largest_difference)
+        if not (gap <= NEIGHBOUR and differ <= ROUNDED):
+            raise SystemExit(f"{self.method.name}: in bfloat16 {differ:.2%} differ, by {gap} at most")
         return f"within {most:.1e} in float32, {100 * (1 - differ):.4f}% bit for bit in bfloat16", gap, differ
 
     def _once(self, folder: Path, dtypes: dict[str, dict[str, str]], compare: Any) -> Any:
@@ -231,16 +236,17 @@ def _table(done: list[Measured], runs: int) -> str:
 
 
 def _result(done: list[Measured]) -> dict[str, Any]:
-    first = done[0]
+    least = min(done, key=lambda one: one.ratio)
     return {
         "name": "merge",
         "equal": True,  # it had ended otherwise
-        "ours": first.times[first.ours].median,
-        "peers": first.peers,
-        "ratio": min(one.ratio for one in done),
+        "method": least.method.name,
+        "ours": least.times[least.ours].median,
+        "peers": least.peers,
+        "ratio": least.ratio,
         "unit": "seconds",
-        "bytes": first.size,
-        "peak_mb": {name: took.peak_mb for name, took in first.times.items()},
+        "bytes": least.size,
+        "peak_mb": {name: took.peak_mb for name, took in least.times.items()},
         "methods": {
             one.method.name: {
                 "ours": one.times[one.ours].median,
