@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lmgraft import secrets
 from lmgraft.component import ComponentConfig, StageConfig, is_execution, result_fields
@@ -21,7 +21,21 @@ from lmgraft.keys import canonical
 from lmgraft.recipe import StageNode
 from lmgraft.seams.exporter import Known, KnownSource, KnownStage
 
-__all__ = ["Described", "DescribedPart", "as_plain", "asked", "described", "from_run", "lineage", "sources", "stages"]
+__all__ = [
+    "Described",
+    "DescribedPart",
+    "as_plain",
+    "asked",
+    "described",
+    "from_run",
+    "lineage",
+    "scores",
+    "sources",
+    "stages",
+    "versions",
+]
+
+T = TypeVar("T")
 
 _DATASET = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -122,7 +136,7 @@ def from_run(data: Mapping[str, Any]) -> list[Described]:
     """The stages that a run.json tells of, with the settings of those kinds and parts that are installed."""
     recipe = data.get("recipe")
     resolved: Mapping[str, Any] = recipe if isinstance(recipe, Mapping) else {}
-    rows = [row for row in data.get("components") or () if isinstance(row, Mapping) and row.get("stage")]
+    rows = [row for row in _rows(data, "components") if row.get("stage")]
     kinds = {str(row["stage"]): str(row.get("name")) for row in rows if row.get("seam") == "stage"}
     found = []
     for name, kind in kinds.items():
@@ -130,6 +144,27 @@ def from_run(data: Mapping[str, Any]) -> list[Described]:
         own = [row for row in rows if str(row["stage"]) == name and row.get("slot")]
         found.append(_stage_of(name, kind, node if isinstance(node, Mapping) else {}, own))
     return found
+
+
+def scores(data: Mapping[str, Any], stage: str) -> tuple[dict[str, Any], ...]:
+    """What a run.json tells of a stage's scores, and of references beside it."""
+    rows = (row for row in _rows(data, "scores") if row.get("stage") == stage)
+    return tuple({key: value for key, value in row.items() if key != "evaluate_stage"} for row in rows)
+
+
+def versions(data: Mapping[str, Any]) -> dict[str, str]:
+    """Distribution -> version, in the order of names, with which a run ran by its run.json."""
+    environment = data.get("environment")
+    told: Mapping[str, Any] = environment if isinstance(environment, Mapping) else {}
+    others = told.get("versions")
+    found = {"lmgraft": told.get("lmgraft"), **(others if isinstance(others, Mapping) else {})}
+    return {str(name): str(version) for name, version in sorted(found.items()) if version}
+
+
+def _rows(data: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """A list of objects in a file that anyone may have edited."""
+    found = data.get(key)
+    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
 
 
 def _stage_of(name: str, kind: str, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Described:
@@ -140,11 +175,13 @@ def _stage_of(name: str, kind: str, values: Mapping[str, Any], rows: Sequence[Ma
     for spec in dataclasses.fields(config):
         if "input" in spec.metadata:
             told = values.get(spec.name)
-            inputs += [told] if isinstance(told, str) else [str(one) for one in told or ()]
+            inputs += [told] if isinstance(told, str) else [str(one) for one in told] if isinstance(told, list) else []
     uses = {str(row["slot"]): _part_of(row, values) for row in rows}
     ready = {slot: made for slot, (_, made) in uses.items() if made is not None}
     stage = _made(config, values)
-    idle = stage.idle(ready) if isinstance(stage, StageConfig) else frozenset()
+    idle: frozenset[str] = _edited(
+        lambda: stage.idle(ready) if isinstance(stage, StageConfig) else frozenset(), frozenset()
+    )
     parts = tuple(part for slot, (part, _) in uses.items() if slot not in idle | _engines(config))
     return Described(name, kind, _masked(dict(_kept(config, values))), parts, tuple(inputs))
 
@@ -165,7 +202,16 @@ def _part_of(row: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[Describ
         return DescribedPart(slot, seam, name), None
     made = _made(config, told)
     settings = _masked(dict(_kept(config, told)))
-    return DescribedPart(slot, seam, name, settings, _license(made), _dataset(made)), made
+    license_, dataset = _edited(lambda: _license(made), ""), _edited(lambda: _dataset(made), "")
+    return DescribedPart(slot, seam, name, settings, license_, dataset), made
+
+
+def _edited(ask: Callable[[], T], nothing: T) -> T:
+    """What settings say of themselves that no check has seen: anyone may have edited the file."""
+    try:
+        return ask()
+    except Exception:
+        return nothing
 
 
 def _config(seam: str, name: str) -> type[ComponentConfig] | None:

@@ -25,11 +25,9 @@ def model_folder(place: Path) -> Path:
     if (place / "config.json").is_file():
         return place
     if (place / manifest.FILE).is_file():
-        data = manifest.read(place)
-        stages: dict[str, Any] = data.get("stages", {})
-        for name in reversed(list(stages)):
+        for name, told in reversed(_stages(place).items()):
             folder = place / "stages" / name
-            if stages[name].get("kind") == "export":
+            if told.get("kind") == "export":
                 continue  # a copy of one, maybe rounded
             if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors*")):
                 return Path(folder).resolve()
@@ -50,6 +48,20 @@ def model_folder(place: Path) -> Path:
             f"{place} holds no model", cause, "give a model folder or a run directory; lmgraft runs lists the latter"
         )
     )
+
+
+def _stages(run: Path) -> dict[str, dict[str, Any]]:
+    """What run.json says of each stage. :raises UserError: it is damaged."""
+    file = run / manifest.FILE
+    try:
+        stages = manifest.read(run).get("stages") or {}
+        if not isinstance(stages, dict) or not all(isinstance(told, dict) for told in stages.values()):
+            raise ValueError("its stages are none")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            Problem(f"{file} cannot be read", str(error), f"name a stage's folder in {run}/stages")
+        ) from error
+    return stages
 
 
 def architecture_for(folder: Path) -> Architecture:

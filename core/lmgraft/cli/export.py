@@ -187,17 +187,14 @@ def _known(text: str, model: Path, told: dict[str, Any]) -> Known:
     place, data = named[0], manifest.read(named[0])
     stage = next((one for one in data.get("stages", {}) if _same(place / "stages" / one, model)), "")
     lineage = facts.lineage(facts.from_run(data), stage)
-    rows = (row for row in data.get("scores") or () if isinstance(row, dict) and row.get("stage") == stage)
-    environment = data.get("environment") or {}
-    versions = {"lmgraft": environment.get("lmgraft"), **(environment.get("versions") or {})}
     recipe = str(data.get("recipe_name") or "")
     return Known(
         **{**mine, "name": mine["name"] or recipe},
         recipe=recipe,
         stages=facts.stages(lineage),
         sources=facts.sources(lineage, {}),
-        scores=tuple({key: value for key, value in row.items() if key != "evaluate_stage"} for row in rows),
-        versions={name: str(version) for name, version in sorted(versions.items()) if version},
+        scores=facts.scores(data, stage),
+        versions=facts.versions(data),
     )
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lmgraft import known, loading
 from lmgraft.artifacts import checkpoint
+from lmgraft.errors import UserError
 from lmgraft.testing.models import contents, write_llama
 from third_party import Distribution, component, module
 from warm_cli import WarmCli, wait_for
 
-RUN = {
+RUN: dict[str, Any] = {
     "recipe_name": "my_recipe",
     "stages": {"corpus": {"kind": "corpus"}, "pretrain": {"kind": "train"}, "sft": {"kind": "train"}},
     "components": [
@@ -135,6 +139,35 @@ def test_bad_input_is_three_lines_and_nothing_is_written(
     for text in says:
         assert text in problem
     assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, '{"stages": {"sft": 3}}', '{"stages": [1]}'])
+def test_a_run_json_that_is_none(place: Path, text: str) -> None:
+    (place / "run" / "run.json").write_text(text)
+    with pytest.raises(UserError, match=r"run.json cannot be read"):
+        loading.model_folder(place / "run")
+
+
+def _spoilt(value: Any, bad: Any) -> Iterator[Any]:
+    """``value`` with ``bad`` in the place of each thing in it."""
+    yield bad
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        for inner in _spoilt(value[key], bad):
+            copy = value.copy()
+            copy[key] = inner
+            yield copy
+
+
+@pytest.mark.parametrize("bad", [None, 3, "x", [3], {"x": 3}], ids=str)
+def test_a_run_json_that_was_edited_tells_less(bad: Any) -> None:
+    for key in RUN:
+        for value in _spoilt(RUN[key], bad):
+            data = {**RUN, key: value}
+            found = known.lineage(known.from_run(data), "sft")
+            known.stages(found)
+            known.sources(found, {})
+            known.scores(data, "sft")
+            assert all(isinstance(version, str) for version in known.versions(data).values())
 
 
 def test_a_full_disk_leaves_nothing_behind(cli: WarmCli, place: Path) -> None:
