@@ -202,13 +202,17 @@ def _writer(out: Path | None, made_with: dict[str, Any], rows: Sequence[Row]) ->
     head = json_line({"made_with": made_with})
     kept = _kept(part, head)
     try:
-        with part.open("w" if not kept else "r+", encoding="utf-8", newline="\n") as file:
-            # A line that a crash cut off is written again.
-            file.write("".join(kept or [head]))
-            file.truncate()
-            yield _Writer(file, max(0, len(kept) - 1), {})
+        opened = part.open("w" if not kept else "r+", encoding="utf-8", newline="\n")
     except FileNotFoundError as error:
         raise UserError(Problem(f"--out {out}", "its folder is not there", f"mkdir -p {out.parent}")) from error
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise UserError(Problem(f"--out {out} cannot be written", cause, "name a file where you may write")) from error
+    with opened as file:
+        # A line that a crash cut off is written again.
+        file.write("".join(kept or [head]))
+        file.truncate()
+        yield _Writer(file, max(0, len(kept) - 1), {})
     finished = out.with_name(out.name + ".tmp")
     lines = part.read_text(encoding="utf-8").split("\n")[1:-1]
     if len(lines) == len(rows):
