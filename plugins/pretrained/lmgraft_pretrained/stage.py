@@ -58,7 +58,7 @@ class TakeModel:
         self._tokenizer(context, folder)
         saved = tokenizer.load(context.out)
         self._weights(context, folder, saved.vocab_size)
-        stops = (*_ends(folder), *chat.stop_ids(saved, saved.chat_template))
+        stops = (*_ends(folder, saved.vocab_size), *chat.stop_ids(saved, saved.chat_template))
         checkpoint.set_token_ids(context.out, end_id=saved.end_id, pad_id=saved.pad_id, stop_ids=stops)
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
@@ -97,11 +97,12 @@ class TakeModel:
             checkpoint.write(context.out, fitted, config | {"vocab_size": vocab_size}, generation, SHARD_BYTES)
 
 
-def _ends(folder: Path) -> tuple[int, ...]:
-    """What the folder itself says ends a text."""
+def _ends(folder: Path, vocab_size: int) -> tuple[int, ...]:
+    """What the folder itself says ends a text; ids that have no row are left out."""
     ends = checkpoint.read_generation_config(folder).get("eos_token_id")
     listed = ends if isinstance(ends, list) else [ends]
-    return tuple(end for end in listed if isinstance(end, int) and not isinstance(end, bool))
+    whole = (end for end in listed if isinstance(end, int) and not isinstance(end, bool))
+    return tuple(end for end in whole if 0 <= end < vocab_size)
 
 
 def _moving(context: StageContext, bar: Any) -> Any:

@@ -158,6 +158,18 @@ def test_a_stage_takes_it_as_it_is(model: Path, texts: Path, tmp_path: Path) -> 
     assert (ids["vocab_size"], ids["pad_token_id"]) == (PIECES + 1, PIECES)
 
 
+def test_ids_without_a_row_end_nothing(model: Path, texts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    told = {"eos_token_id": [0, 5, PIECES + 5, -3, True]}  # the model has a row for the third, its tokenizer no token
+    (folder / "generation_config.json").write_text(json.dumps(told), encoding="utf-8")
+    stage = ["stage@pretrain=pretrained", f"pretrain.path={folder}", "pretrain.tokenizer=tokenizer"]
+    given = [one for one in small(texts, tmp_path) if not one.startswith("pretrain.")]
+    made = run("quickstart", [*given, *stage, f"tokenizer.tokenizer.path={folder}"], quiet=True)
+    ends = checkpoint.read_generation_config(made.artifacts["pretrain"])["eos_token_id"]
+    assert ends == [0, 5]
+
+
 def test_another_vocabulary_is_refused(model: Path, texts: Path, tmp_path: Path) -> None:
     start = ["architecture@pretrain.architecture=pretrained", f"pretrain.architecture.path={model}"]
     given = [one for one in small(texts, tmp_path, *start) if not one.startswith("tokenizer@")]
