@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from lmgraft.seams.objective import Batch
-from lmgraft.seams.parallelism import Engine, Sampling
+from lmgraft.seams.parallelism import Engine, ModelHandle, Sampling
 from lmgraft.testing import _parallelism_frozen_work as frozen
 from lmgraft.testing import _parallelism_inputs as inputs
 from lmgraft.testing import _parallelism_scenes as scenes
@@ -157,7 +157,26 @@ class Resume:
             "logprobs": [one.logprobs for one in scored],
             "greedy": [[bool(flag) for flag in one.greedy] for one in scored],
             "texts": [list(handle.generate([1, 2, 3], way)) for way in ways],
+            "together": _together(handle, [1, 2, 3], ways),
         }
+
+
+def _together(handle: ModelHandle, prompt: list[int], ways: Sequence[Sampling]) -> list[list[int]]:
+    """The same texts beside one another: each joins a step after the one before, and one that goes again."""
+    from lmgraft.generation.onebyone import decoding
+
+    batch = decoding(handle)
+    gone = batch.add(prompt[:1], Sampling(max_new_tokens=20))
+    waiting, found = list(ways), dict[int, list[int]]()
+    while waiting or len(batch):
+        if waiting:
+            found[batch.add(prompt, waiting.pop(0))] = []
+        for number, token, _ in batch.step():
+            if number in found:
+                found[number].append(token)
+        if not waiting:
+            batch.remove(gone)
+    return list(found.values())
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ class ParallelismSuite(ParallelismFrozen):
     # --- asking -----------------------------------------------------------------------------------------------------
 
     def test_handle(self) -> None:
-        """started from a model folder, it scores and generates as one process does"""
+        """started from a model folder, it scores and generates as one process does, texts beside one another too"""
         *found, expected = self.resumed()
         for told in found:
             for said in told.ranks:
@@ -227,6 +227,8 @@ class ParallelismSuite(ParallelismFrozen):
                 for key, words in (("greedy", "score"), ("texts", "generate")):
                     fact = f"{where}: handle().{words} gives other {key} than one process"
                     self.require_equal(said[key], expected.first[key], fact, remedy)
+                fact = f"{where}: texts that are written together are others than alone"
+                self.require_equal(said["together"], expected.first["texts"], fact, remedy)
 
     # --- common checks, without launches of their own ---------------------------------------------------------------
 

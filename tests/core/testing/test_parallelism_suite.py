@@ -31,6 +31,7 @@ from pathlib import Path
 import torch
 from lmgraft.seams.architecture import Role, TensorRole
 from lmgraft.training import freezing, ranks
+from lmgraft.generation.decoding import TextBatch
 from lmgraft.training.handle import Handle
 from lmgraft.training.settings import repeatable
 from lmgraft_data_parallel.engine import SingleEngine
@@ -101,6 +102,17 @@ class Totals:
 class Fill:
     def __init__(self, inner):
         self.fill, self.inner = inner.fill, inner
+
+
+class First(TextBatch):
+    def step(self):
+        told = super().step()
+        return [(number, told[0][1], last) for number, _, last in told]
+
+
+class OneText(Handle):
+    def decoding(self):
+        return First(self._next, self.context)
 
 
 class Half(Fill):
@@ -237,6 +249,8 @@ class Engine(SingleEngine):
     def handle(self):
         if self.wrong == "a shorter context":
             return Handle(self._module, 31, self._device, self._autocast)
+        if self.wrong == "one text for all":
+            return OneText(self._module, super().handle().context, self._device, self._autocast)
         return super().handle()
 
     def save(self, folder):
@@ -322,6 +336,7 @@ def test_a_sound_one_passes_everything(site: Any) -> None:
         ("exports the start", "test_export_is_a_model_folder", ["is another one in export()"]),
         ("half a folder", "test_export_is_a_model_folder", ["config.json, model.safetensors"]),
         ("a shorter context", "test_handle", ["context"]),
+        ("one text for all", "test_handle", ["written together are others than alone"]),
         ("one rate for all", "test_groups_keep_their_scale", ["a group of scale 0.5", "in one process", "lr * group"]),
         ("roles of its own", "test_groups_keep_their_scale", ["another role", "architecture.role(name)"]),
         ("rules of nobody", "test_groups_keep_their_scale", ["with lr_scale=1", "tensor_roles(plan.architecture"]),
