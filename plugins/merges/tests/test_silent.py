@@ -14,7 +14,8 @@ import transformers
 from lmgraft.artifacts import checkpoint
 from lmgraft.errors import UserError
 from lmgraft_merges.linear import Linear
-from lmgraft_merges.plugin import LinearConfig
+from lmgraft_merges.plugin import LinearConfig, TiesConfig
+from lmgraft_merges.ties import Ties
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 40}
 LLAMA3 = {
@@ -87,3 +88,17 @@ def test_torch_is_not_needed(tmp_path):
     asked = [sys.executable, "-c", code, "merge", "linear", *models, str(tmp_path / "out")]
     done = subprocess.run(asked, check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "looked"
+
+
+def test_the_smallest_density_keeps_one_change_of_a_tensor(tmp_path):
+    """mergekit's ``max(1, int(density * elements))``; 0 keeps none."""
+    models = pair(tmp_path, "llama")
+    state = {name: tensor.clone() for name, tensor in checkpoint.tensors(models[0]).items()}
+    generator = torch.Generator().manual_seed(0)
+    moved = {name: tensor + torch.randn(tensor.shape, generator=generator) for name, tensor in state.items()}
+    checkpoint.write(models[1], moved, checkpoint.read_config(models[1]))
+    for density, kept in ((1e-6, 1), (0.0, 0)):
+        settings = TiesConfig(density=density)
+        Ties(settings).merge(models, tmp_path / f"out-{kept}")
+        made = dict(checkpoint.tensors(tmp_path / f"out-{kept}"))
+        assert {name: int((made[name] != state[name]).sum()) for name in state} == dict.fromkeys(state, kept)
