@@ -8,7 +8,6 @@ import pytest
 from lmgraft import compose, recipe
 from lmgraft.errors import Problem, UserError
 
-
 #: An architecture in each of the later stages, which take the model's own where none is named.
 SIZES = ("hidden", "heads", "context", "kv_heads", "mlp", "rope_theta")
 NAMED = [
