@@ -45,7 +45,8 @@ class DUSConfig(ComponentConfig):
         if problem is not None:
             cause, remedy = problem
             fact = f"{stage}.merge: dus with drop={drop} on the {layers} layers of {names[0]}"
-            yield Problem(fact, cause, f"{stage}.merge.{remedy}" if remedy.startswith("drop=") else remedy)
+            typed = remedy.replace(", with allow_odd", f" {stage}.merge.allow_odd")
+            yield Problem(fact, cause, f"{stage}.merge.{typed}" if remedy.startswith("drop=") else remedy)
             return
         grown = 2 * (layers - drop)
         for other in recipe.stages:
@@ -105,11 +106,13 @@ def _layers(recipe: Recipe, stage: StageNode) -> int | None:
 
 
 def _architecture_layers(stage: StageNode) -> int | None:
-    """The depth that a train stage's architecture is set to, if it says so."""
-    for part in stage.parts:
-        if part.seam == "architecture":
-            layers = getattr(part.config, "layers", None)
-            return layers if isinstance(layers, int) else None
+    """The depth that an architecture of the stage is set to, or that of a model which it brings, if told."""
+    for settings in (*(part.config for part in stage.parts if part.seam == "architecture"), stage.config):
+        layers, tell = getattr(settings, "layers", None), getattr(settings, "spec", None)
+        if layers is None and callable(tell) and not list(settings.check()):
+            layers = getattr(tell(), "layers", None)
+        if isinstance(layers, int):
+            return layers
     return None
 
 

@@ -241,7 +241,9 @@ def problems(config: DUSConfig, before: int, after: int) -> list[Any]:
     """Of a recipe pretrain (before layers) -> up -> on (after layers); the model of ``again`` is up-scaled twice."""
 
     def stage(name: str, *parts: tuple[str, Any], **inputs: tuple[str, ...]) -> Any:
-        return SimpleNamespace(name=name, inputs=inputs, parts=[SimpleNamespace(seam=s, config=c) for s, c in parts])
+        return SimpleNamespace(
+            name=name, inputs=inputs, parts=[SimpleNamespace(seam=s, config=c) for s, c in parts], config=None
+        )
 
     def deep(layers: int) -> tuple[str, Any]:
         return "architecture", SimpleNamespace(layers=layers)

@@ -170,6 +170,22 @@ def test_ids_without_a_row_end_nothing(model: Path, texts: Path, tmp_path: Path)
     assert ends == [0, 5]
 
 
+def test_a_run_directory_is_a_model_and_a_tokenizer(model: Path, texts: Path, tmp_path: Path) -> None:
+    """And depth is known before any work where a stage brings a model."""
+    stage = ["stage@pretrain=pretrained", f"pretrain.path={model}", "pretrain.tokenizer=tokenizer"]
+    given = [one for one in small(texts, tmp_path) if not one.startswith("pretrain.")]
+    run("quickstart", [*given, *stage, f"tokenizer.tokenizer.path={model}"], quiet=True)
+    place = tmp_path / "run"
+    again = ["stage@pretrain=pretrained", f"pretrain.path={place}", "pretrain.tokenizer=tokenizer"]
+    here = [f"run.dir={tmp_path / '2'}", f"tokenizer.tokenizer.path={place}"]
+    made = run("quickstart", [*given, *again, *here], quiet=True)
+    before, after = (checkpoint.tensors(folder / "stages" / "pretrain") for folder in (place, made.dir))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    sizes = ["tokenizer@tokenizer.tokenizer=pretrained", "size.context=64", f"run.dir={tmp_path / '3'}"]
+    with pytest.raises(UserError, match="dus with drop=2 on the 2 layers of pretrain"):
+        run("solar", [*sizes, *again, f"tokenizer.tokenizer.path={place}"], quiet=True)
+
+
 def test_another_vocabulary_is_refused(model: Path, texts: Path, tmp_path: Path) -> None:
     start = ["architecture@pretrain.architecture=pretrained", f"pretrain.architecture.path={model}"]
     given = [one for one in small(texts, tmp_path, *start) if not one.startswith("tokenizer@")]

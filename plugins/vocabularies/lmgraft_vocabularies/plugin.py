@@ -67,8 +67,8 @@ class PretrainedConfig(ComponentConfig):
     """Files of which ``lmgraft tokens`` makes a tokenizer by this part."""
 
     path: str | None = execution(None)
-    """A SentencePiece .model, a tokenizer.json (.gz too), or a folder that holds one, as a model's folder does. What it
-    holds is part of the key, and where it lies is not."""
+    """A SentencePiece .model, a tokenizer.json (.gz too), a folder that holds one, as a model's folder does, or a run
+    directory, of which its last model's is taken. What it holds is part of the key, and where it lies is not."""
     end_token: str | None = None
     """Ends a document; null takes the one that the files name. It must be a special token of the vocabulary."""
     pad_token: str | None = None

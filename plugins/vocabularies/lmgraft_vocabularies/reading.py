@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmgraft import manifest
 from lmgraft.artifacts.tokenizer import CONFIG, FILE
 from lmgraft.errors import Problem, UserError
 
@@ -50,6 +51,10 @@ def find(path: Path) -> Files:
 
 
 def _in_folder(path: Path) -> Files:
+    if (path / manifest.FILE).is_file():  # of a run directory, its last model
+        from lmgraft.loading import model_folder
+
+        path = model_folder(path)
     jsons = [path / name for name in (FILE, f"{FILE}.gz") if (path / name).is_file()]
     models = [path / "tokenizer.model"] if (path / "tokenizer.model").is_file() else sorted(path.glob("*.model"))
     if not jsons and len(models) != 1:
