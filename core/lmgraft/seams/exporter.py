@@ -84,9 +84,7 @@ class Exporter(Protocol):
 class InformedExporter(Exporter, Protocol):
     """An exporter that also tells of the model, and how far it is. The method is optional."""
 
-    def export_informed(
-        self, model: Path, out: Path, known: Known, progress: Callable[[int, int], None] = ...
-    ) -> None:
+    def export_informed(self, model: Path, out: Path, known: Known, progress: Callable[[int, int], None] = ...) -> None:
         """Called instead of ``export``: the same files, with what is known told in them.
 
         ``known`` holds the facts that the part's settings ask for (:attr:`ExporterConfig.asks`), the others are empty.
