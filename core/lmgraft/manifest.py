@@ -21,6 +21,7 @@ from lmgraft.version import installed
 __all__ = ["FILE", "Manifest", "environment", "read"]
 
 FILE = "run.json"
+"""What makes a folder a run directory."""
 #: Distributions whose versions a result may depend on; recorded, not keyed.
 _WATCHED = ("torch", "tokenizers", "datasets", "pyarrow", "numpy", "safetensors", "hydra-core", "omegaconf", "pluggy")
 
