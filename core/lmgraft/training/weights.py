@@ -212,17 +212,17 @@ def _from_hub(architecture: Architecture, tensors: Mapping[str, torch.Tensor]) -
 def _differences(
     named: dict[str, torch.Tensor], stored: Mapping[str, tuple[int, ...]], known: set[str], folder: Path
 ) -> Iterator[Problem]:
-    remedy = "give the stage the architecture settings that the model was made with (see its config.json)"
+    remedy = "use the settings that the model was made with: the config.json from where the weights came, or the stage's"
     for name, tensor in named.items():
         if name not in stored:
-            yield Problem(f"{folder} lacks the tensor {name}", "the architecture of the recipe has it", remedy)
+            yield Problem(f"{folder} lacks the tensor {name}", "the architecture that is asked for has it", remedy)
         elif stored[name] != tuple(tensor.shape):
-            cause = f"the recipe's architecture makes it {_by(tensor.shape)}"
+            cause = f"the architecture that is asked for makes it {_by(tensor.shape)}"
             yield Problem(f"{folder}: {name} is {_by(stored[name])}", cause, remedy)
     for name in stored:
         # The second name of a tied tensor is no parameter of its own, and other writers store it all the same.
         if name not in known:
-            cause = "the architecture of the recipe has none of that name"
+            cause = "the architecture that is asked for has none of that name"
             yield Problem(f"{folder} holds the tensor {name}", cause, remedy)
 
 
