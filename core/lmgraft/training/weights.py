@@ -212,7 +212,7 @@ def _from_hub(architecture: Architecture, tensors: Mapping[str, torch.Tensor]) -
 def _differences(
     named: dict[str, torch.Tensor], stored: Mapping[str, tuple[int, ...]], known: set[str], folder: Path
 ) -> Iterator[Problem]:
-    remedy = "use the settings that the model was made with: the config.json from where the weights came, or the stage's"
+    remedy = "use what the model was made with: the config.json from where the weights came, or its settings"
     for name, tensor in named.items():
         if name not in stored:
             yield Problem(f"{folder} lacks the tensor {name}", "the architecture that is asked for has it", remedy)

@@ -84,7 +84,7 @@ def _stored(plan: EnginePlan, shapes: Mapping[str, torch.Size]) -> Mapping[str, 
 def _differences(
     folder: Path, stored: Mapping[str, tuple[int, ...]], shapes: Mapping[str, torch.Size]
 ) -> Iterator[Problem]:
-    remedy = "use the settings that the model was made with: the config.json from where the weights came, or the stage's"
+    remedy = "use what the model was made with: the config.json from where the weights came, or its settings"
     for name, shape in shapes.items():
         if name not in stored:
             yield Problem(f"{folder} lacks the tensor {name}", "the architecture that is asked for has it", remedy)
