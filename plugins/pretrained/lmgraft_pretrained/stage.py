@@ -38,15 +38,23 @@ class TakeModel:
         self._config = config
 
     def identity(self, context: StageContext) -> Mapping[str, Any]:
-        """The contents of the folder's files, and neither its path nor its dates."""
+        """The contents of the folder's files, and neither its path nor its dates; and the part that reads them."""
+        from lmgraft.loading import settings_for
+        from lmgraft.registry import package_hash
+
         folder = folder_of(self._config.path)
+        component, _ = settings_for(folder)
+        package = component.target.partition(":")[0].partition(".")[0]
         files = sorted({path for pattern in FILES for path in folder.glob(pattern) if path.is_file()})
         try:
             digests = context.file_digests(files)
         except OSError as error:
             fact = f"{context.name}.path: {error.filename or folder} cannot be read"
             raise UserError(Problem(fact, error.strerror or str(error), "check that it exists and is yours")) from error
-        return {"files": dict(zip([file.name for file in files], digests, strict=True))}
+        return {
+            "files": dict(zip([file.name for file in files], digests, strict=True)),
+            "architecture": [component.name, component.revision, package_hash(package)],
+        }
 
     def run(self, context: StageContext) -> None:
         """Copying starts over after a kill: half a file is worth nothing."""
