@@ -15,7 +15,7 @@ SMALL = [
     "device=cpu", "precision=float32", "chats.sources.drills.count=80", "chats.validation_bytes=400", "chats.workers=1",
     "pairs.sources.drills.count=40", "pairs.validation_bytes=600", "pairs.workers=1", "tune.steps=6", "tune.batch=2",
     "tune.seq_len=64", "tune.validate_every=0", "tune.adapter.targets=[query,value]", "evaluate.limit=4",
-    "evaluate.sample.max_new_tokens=4",
+    "evaluate.sample.max_new_tokens=4", "evaluate.sample.chat=[two?]",
 ]  # fmt: skip
 
 

@@ -165,6 +165,9 @@ def _lines(model: str) -> Iterator[str]:
         for line in sys.stdin:
             yield line.rstrip("\r\n")
         return
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started by a script in the background, whose commands inherit that; on a terminal Ctrl-C is obeyed.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(ImportError):
         import readline  # noqa: F401  (input() edits lines and remembers them by it)
     _note(f"{printable(model)}: /help lists the commands, Ctrl-D ends")
