@@ -258,7 +258,7 @@ def test_nothing_of_a_file_a_vocabulary_or_a_name_acts_on_the_terminal(cli: Warm
     ("data", "fact", "remedy"),
     [
         ("汉字".encode("utf-16"), "odd name.txt is not UTF-8", "iconv -f UTF-16 -t UTF-8 'odd name.txt'"),
-        (gzip.compress(b"text"), "odd name.txt is compressed", "gunzip -c 'odd name.txt'"),
+        (gzip.compress(b"text", mtime=0), "odd name.txt is compressed", "gunzip -c 'odd name.txt'"),
         (b"caf\xe9", "odd name.txt is not UTF-8", "if it is Latin-1: iconv -f LATIN1 -t UTF-8 'odd name.txt'"),
     ],
 )
