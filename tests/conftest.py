@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+
+# Tests that run side by side share the processors: torch's threads would wait for one another. It reads this once, when
+# it is imported, and so do the commands that tests start.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 HERE = Path(__file__).parent
 if str(HERE) not in sys.path:
