@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,8 @@ __all__ = ["Dtype", "LinearConfig", "PassthroughConfig", "Sign", "SlerpConfig", 
 
 #: ``12:24`` of the first model, ``1@12:24`` of the second.
 _SLICE = re.compile(r"(?:(\d+)@)?(\d+):(\d+)")
+#: The largest factor: numbers are computed in float32.
+_LARGEST = (2 - 2**-23) * 2.0**127
 
 
 class Dtype(Enum):
@@ -55,6 +56,8 @@ class LinearConfig(ComponentConfig):
         yield from _finite("weights", self.weights)
         if self.normalize and self.weights and abs(sum(self.weights)) < 1e-8:
             yield f"weights {_shown(self.weights)} add up to 0, and normalize divides by their sum"
+        elif self.weights and not any(self.weights):
+            yield f"weights {_shown(self.weights)}: nothing is left of the models where all are 0"
 
     def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem]:
         """As many weights as models."""
@@ -82,13 +85,13 @@ class SlerpConfig(ComponentConfig):
     """What the result is written as, and may differ among the models then. Null: their own, which must be one."""
 
     def check(self) -> Iterator[str]:
-        yield from _finite("t", [self.t])
+        yield from _between("t", [self.t])
         if not 0 < self.eps < 1:
             yield f"eps is {self.eps}; it must lie between 0 and 1, such as 1e-8"
         if not 0 < self.threshold < 1:
             yield f"threshold is {self.threshold}; it must lie between 0 and 1, such as 0.9995"
         for pattern, values in self.gradients.items():
-            yield from _finite(f"gradients: {pattern}", values)
+            yield from _between(f"gradients: {pattern}", values)
             if not values:
                 yield f"gradients: {pattern} has no number; give one, or one for the first layer and one for the last"
             try:
@@ -204,9 +207,15 @@ def counted(what: str, values: Sequence[float] | None, count: int, of: str, reme
         yield Problem(f"{what} {_shown(values)} does not match the models", cause, f"{remedy}[{even}]")
 
 
+def _between(name: str, values: Sequence[float]) -> Iterator[str]:
+    """Beyond both models the arc turns back, so that t=2 of tensors at right angles is the first one negated."""
+    if not all(0 <= value <= 1 for value in values):
+        yield f"{name} {_shown(values)}: t lies between 0, the first model, and 1, the second"
+
+
 def _finite(name: str, values: Sequence[float] | None) -> Iterator[str]:
-    if not all(math.isfinite(value) for value in values or ()):
-        yield f"{name} {_shown(values or ())}: every number must be finite"
+    if not all(abs(value) <= _LARGEST for value in values or ()):
+        yield f"{name} {_shown(values or ())}: every number must be finite and within float32"
     if values is not None and not values and name == "weights":
         yield "weights is empty; give one for each model, or null"
 

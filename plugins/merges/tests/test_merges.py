@@ -135,7 +135,7 @@ def test_slerp_of_parallel_opposite_and_zero_tensors(tmp_path: Path) -> None:
 
 def test_t_along_the_layers(tmp_path: Path) -> None:
     folders = [llama(tmp_path / str(seed), seed, layers=5) for seed in range(2)]
-    config = SlerpConfig(t=0.5, gradients={"self_attn": [0, 0.5, 1], "mlp|lm_head": [0.9], "q_proj": [7]})
+    config = SlerpConfig(t=0.5, gradients={"self_attn": [0, 0.5, 1], "mlp|lm_head": [0.9], "q_proj": [0.7]})
     found = merged(Slerp(config), folders, tmp_path / "out")
 
     def place(name: str) -> float:
@@ -315,12 +315,20 @@ def test_counts_that_do_not_match(tmp_path: Path, part: Any, count: int, said: s
         LinearConfig(weights=[math.nan, 1]),
         LinearConfig(weights=[1.0, -1.0]),
         LinearConfig(weights=[]),
+        LinearConfig(weights=[1e39, 1.0]),
+        LinearConfig(weights=[0.0, 0.0]),
+        LinearConfig(weights=[0.0, 0.0], normalize=False),
         SlerpConfig(t=math.inf),
+        SlerpConfig(t=math.nan),
+        SlerpConfig(t=1.01),
+        SlerpConfig(t=-0.01),
+        SlerpConfig(gradients={"mlp": [0.0, 1.0], "attn": [0.5, 2.0]}),
         SlerpConfig(gradients={"(": [0.5]}),
         SlerpConfig(gradients={"a": []}),
         SlerpConfig(threshold=1.0),
         SlerpConfig(eps=0.0),
         TiesConfig(density=1.5),
+        TiesConfig(density=math.nan),
         TiesConfig(densities=[-0.1]),
         TiesConfig(base=-1),
         TiesConfig(weights=[math.inf]),

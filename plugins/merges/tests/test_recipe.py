@@ -56,6 +56,8 @@ SLICES = ", merge: {slices: ['0:2', '1@2:4']}"
         ("linear", "both.merge.weights=[0.5]", ["both.merge.weights 0.5 does not match", "one is given for 2 models"]),
         ("linear", "both.models=[base]", ["both.models=[base]: linear takes 2 or more models", "it is given 1"]),
         ("slerp", "+both.merge.gradients.self_attn=[0,1]", []),
+        ("slerp", "both.merge.t=1.5", ["both.merge.t", "t 1.5: t lies between 0, the first model, and 1, the second"]),
+        ("slerp", "+both.merge.gradients.mlp=[0,-1]", ["both.merge.gradients", "mlp 0,-1: t lies between 0"]),
         ("slerp", "both.models=[base,tuned,base]", ["both.models=[base,tuned,base]: slerp takes 2 models", "given 3"]),
         ("ties", "both.merge.weights=[0.5]", []),
         ("ties", "both.merge.densities=[0.5,0.2]", ["both.merge.densities 0.5,0.2", "2 are given for 1 model beside"]),
