@@ -153,13 +153,10 @@ def _places(name: str, paths: Sequence[str]) -> tuple[Path, Path]:
 
 
 def _bad_facts(told: dict[str, Any]) -> list[Problem]:
+    from lmgraft import languages
     from lmgraft.stages.export_settings import ExportStage
 
-    config = ExportStage(
-        name=told.get("name"),
-        license=told.get("license"),
-        languages=list(told.get("languages") or ()),
-    )
+    config = ExportStage(name=told.get("name"), license=told.get("license"))
     found = []
     for text in config.check():
         field, _, cause = text.partition(" ")
@@ -167,6 +164,11 @@ def _bad_facts(told: dict[str, Any]) -> list[Problem]:
         found.append(
             Problem(f"{option} does not fit: {cause.partition(';')[0]}", cause.partition(";")[2], f"{option} TEXT")
         )
+    for code in told.get("languages") or ():
+        wrong = languages.wrong(code)
+        if wrong is not None:
+            cause, meant = wrong
+            found.append(Problem(f"--language {code} is no language's code", cause, f"--language {meant or 'CODE'}"))
     return found
 
 

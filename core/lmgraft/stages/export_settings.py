@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lmgraft import languages
 from lmgraft.component import StageConfig, from_stage, slot
 from lmgraft.errors import Problem
 
@@ -32,7 +33,7 @@ class ExportStage(StageConfig):
     license: str | None = None
     """The model's licence, best an SPDX identifier (``apache-2.0``); null: the files say that it is not known."""
     languages: list[str] = field(default_factory=list)
-    """The model's languages as codes: ``[en, de]``."""
+    """The model's languages as codes of ISO 639: ``[en, de]``; ``multilingual`` and ``code`` are the hub's own."""
     licenses: dict[str, str] = field(default_factory=dict)
     """Licences of data sources, by the names that the recipe gives these; a source whose author tells one needs none
     here."""
@@ -43,8 +44,9 @@ class ExportStage(StageConfig):
             if value is not None and (not value.strip() or "\n" in value):
                 yield f"{key} is {value!r}; it is one line of text, or null"
         for code in self.languages:
-            if not code.replace("-", "").isalnum() or not code.isascii():
-                yield f"languages holds {code!r}; expected codes such as en, de or zh-Hans"
+            found = languages.wrong(code)
+            if found is not None:
+                yield f"languages holds {code!r}; {found[0]}"
 
     def check_recipe(self, recipe: Recipe, stage: str) -> Iterator[Problem | str]:
         """A licence for a source that is not there would be told to nobody."""

@@ -123,6 +123,10 @@ def test_help(cli: WarmCli, tmp_path: Path) -> None:
         (["hf", "model", "out", "--dtype", "int8"], ["--dtype", "float32"]),
         (["hf", "model", "out", "--license", " "], ["--license"]),
         (["hf", "model", "out", "--language", "a b"], ["--language", "en, de"]),
+        (
+            ["hf", "model", "out", "--language", "english"],
+            ["--language english is no", "this one is en", "try: --language en"],
+        ),
         (["gguf", "bare", "out"], ["tokenizer.json is missing"]),
     ],
 )

@@ -130,6 +130,7 @@ def test_a_secret_in_a_recipe_stays_there(folder, monkeypatch):
         ("+release.licenses.web=MIT", ["release.licenses", "web", "files"]),
         ("release.license=''", ["license"]),
         ("release.languages=['not a code']", ["not a code", "en, de"]),
+        ("release.languages=[en,German]", ["release.languages", "'German'", "this one is de"]),
         ("release.exporter.shard_mb=0", ["shard_mb"]),
         ("release.scores=[corpus]", ["release.scores", "corpus"]),
     ],
