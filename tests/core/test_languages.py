@@ -17,7 +17,8 @@ def test_a_code_is_taken(code: str) -> None:
 @pytest.mark.parametrize(
     ("word", "meant"),
     [
-        ("english", "en"), ("English", "en"), (" german ", "de"), ("en\n", "en"), ("englsh", "en"), ("portugese", "pt"), ("EN", "en"),
+        ("english", "en"), ("English", "en"), (" german ", "de"), ("en\n", "en"), ("EN", "en"),
+        ("englsh", "en"), ("portugese", "pt"),
         ("en_US", "en-US"), ("jp", "ja"), ("us", "en"), ("Scottish Gaelic", "gd"), ("日本語", "ja"),
     ],
 )  # fmt: skip
