@@ -6,6 +6,8 @@ lmgraft's own name one always.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +18,7 @@ from lmgraft.errors import Problem, UserError
 from lmgraft.registry import build, registry
 from lmgraft.seams.tokenizer import TextTokenizer
 
-__all__ = ["load_tokenizer", "openers", "write", "written_by"]
+__all__ = ["is_opened", "load_tokenizer", "openers", "readable", "write", "written_by"]
 
 #: What a model folder's tokenizer is called, whatever opens it.
 STEM = "tokenizer"
@@ -72,14 +74,44 @@ def load_tokenizer(model: Path) -> TextTokenizer:
 
     :raises UserError: there is none, or it cannot be read.
     """
+    with readable(model) as folder:
+        return tokenizers.load(folder)
+
+
+@contextmanager
+def readable(model: Path) -> Iterator[Path]:
+    """``model``, where lmgraft reads its tokenizer as it is; otherwise a folder with what a part makes of it, for as
+    long as the block lasts: with a token for padding, where it names none. Problems told within name ``model``.
+
+    :raises UserError: there is no tokenizer, or it cannot be read.
+    """
+    error = _unread(model)
+    if error is None:
+        yield model
+        return
+    if not is_opened(model):
+        raise error
+    with TemporaryDirectory(prefix="lmgraft-tokenizer-") as folder:
+        try:
+            write(model, Path(folder))
+        except UserError:
+            raise error from None
+        try:
+            yield Path(folder)
+        except UserError as told:
+            texts = [(problem.fact, problem.cause, problem.remedy) for problem in told.problems]
+            named = [Problem(*(text.replace(folder, str(model)) for text in three)) for three in texts]
+            raise UserError(named) from told
+
+
+def is_opened(model: Path) -> bool:
+    """Whether the folder holds a file that an installed part opens; what is in it is not looked at."""
+    return any((model / f"{STEM}{ending}").is_file() for ending in openers())
+
+
+def _unread(model: Path) -> UserError | None:
     try:
-        return tokenizers.load(model)
+        tokenizers.load(model)
     except UserError as error:
-        if not any((model / f"{STEM}{ending}").is_file() for ending in openers()):
-            raise
-        with TemporaryDirectory(prefix="lmgraft-tokenizer-") as folder:
-            try:
-                write(model, Path(folder))
-            except UserError:
-                raise error from None
-            return tokenizers.load(Path(folder))
+        return error
+    return None

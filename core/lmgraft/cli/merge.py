@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,17 +98,17 @@ def _merge(
     given: dict[str, Any],
     tokenizer: str | None,
 ) -> int:
-    from lmgraft import registry
+    from lmgraft import openers, registry
     from lmgraft.cli._settings import config_of
     from lmgraft.console import Console
     from lmgraft.stages import merge as stage
 
     config = config_of(component.config, component.name, settings, given, "lmgraft merge")
     models, out = _places(component, paths)
-    words = _tokenizer(tokenizer) if tokenizer is not None else None
+    place = nullcontext() if tokenizer is None else openers.readable(_tokenizer(tokenizer))
     part = registry.build(component, config)
     started = time.monotonic()
-    with Console().progress("merging", None, "B") as bar, _folders.whole(out) as (folder, alive):
+    with place as words, Console().progress("merging", None, "B") as bar, _folders.whole(out) as (folder, alive):
         reached = 0
 
         def progress(done: int, total: int) -> None:
@@ -151,14 +152,16 @@ def _places(component: Component[Any], paths: Sequence[str]) -> tuple[list[Path]
 
 
 def _tokenizer(text: str) -> Path:
-    """A folder that holds a whole tokenizer."""
+    """A folder that holds a whole tokenizer, of lmgraft's or of somebody else's."""
+    from lmgraft import openers
+
     place = _folders.stage_of_run(text) or Path(text).expanduser()
     if place.is_file():
         whole = place.name == "tokenizer.json"
         remedy = f"--tokenizer {place.parent}" if whole else "--tokenizer FOLDER of a stage whose part is pretrained"
         raise UserError(Problem(f"--tokenizer {text} is a file", "a tokenizer is a folder", remedy))
     missing = [name for name in ("tokenizer.json", "tokenizer_config.json") if not (place / name).is_file()]
-    if missing:
+    if missing and not openers.is_opened(place):
         cause = f"it holds no {' and no '.join(missing)}" if place.is_dir() else "there is no such folder"
         remedy = "name the folder of a tokenizer stage, or of a model: runs/RECIPE/TIME/stages/tokenizer"
         stages = sorted(found.parent for found in place.glob("stages/*/tokenizer.json"))  # of a run directory

@@ -13,6 +13,7 @@ import pytest
 import torch
 import transformers
 from lmgraft.artifacts import checkpoint
+from lmgraft.artifacts.tokenizer import load
 from lmgraft.testing._wider import rows_kept, wider_tokenizer
 from lmgraft.testing.inputs import byte_tokenizer
 from lmgraft.testing.models import write_llama
@@ -122,6 +123,30 @@ def test_another_vocabulary(cli: WarmCli, tmp_path: Path) -> None:
     assert "--tokenizer FOLDER The vocabulary of the result" in said
     assert "lmgraft merge vocabulary_rows MODEL OUT --tokenizer FOLDER" in said
     assert "--tokenizer" not in cli(["merge", "dus", "--help"], tmp_path).check().out
+
+
+@pytest.mark.parametrize("pad", [None, "<|endoftext|>"])
+def test_a_vocabulary_of_somebody_elses_gets_a_token_for_padding(cli: WarmCli, tmp_path: Path, pad: str | None) -> None:
+    """As the stage pretrained gives it one: published tokenizers name none, or the end token."""
+    write_llama(tmp_path / "in", layers=2)
+    wider_tokenizer(tmp_path / "theirs")
+    file = tmp_path / "theirs" / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "pad_token": pad} if pad else {"eos_token": config["eos_token"]}))
+    before = contents(tmp_path / "theirs")
+    args = ["merge", "vocabulary_rows", "in", "out", "--tokenizer", "theirs"]
+    cli(args, tmp_path).check()
+    assert contents(tmp_path / "theirs") == before
+    tokenizer = load(tmp_path / "out")
+    assert tokenizer.pad_id != tokenizer.end_id
+    assert rows_kept(tmp_path / "in", tmp_path / "out", tmp_path / "out") == ""
+    told = checkpoint.read_config(tmp_path / "out")
+    assert (told["pad_token_id"], told["eos_token_id"]) == (tokenizer.pad_id, tokenizer.end_id)
+    cli(["merge", "vocabulary_rows", "out", "back", "--tokenizer", "theirs"], tmp_path).check()
+    byte_tokenizer(tmp_path / "small")
+    (tmp_path / "small" / "tokenizer_config.json").write_text(json.dumps({"eos_token": config["eos_token"]}))
+    problem = cli(["merge", "vocabulary_rows", "out", "less", "--tokenizer", "small"], tmp_path).problem()
+    assert problem.startswith("small lacks 5 of out's tokens")
 
 
 @pytest.mark.parametrize(
