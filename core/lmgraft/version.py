@@ -11,6 +11,7 @@ __all__ = [
     "DEPRECATED",
     "DOORS",
     "GROUPS",
+    "LAYERS",
     "MANY",
     "SEAMS",
     "SEAM_API",
@@ -31,7 +32,13 @@ GROUPS = ("recipes", "testing")
 #: Seams of which a recipe takes several, in order: each stands under its part's name, or under a key of its own.
 MANY = frozenset({"data_source", "filter", "evaluator", "lifecycle"})
 #: seam -> (oldest, newest) version of its protocol that this core speaks.
-SEAM_API: dict[str, tuple[int, int]] = {**dict.fromkeys((*SEAMS, *DOORS), (1, 1)), "lifecycle": (1, 2)}
+SEAM_API: dict[str, tuple[int, int]] = {
+    **dict.fromkeys((*SEAMS, *DOORS), (1, 1)),
+    "lifecycle": (1, 2),
+    "parallelism": (1, 2),
+}
+#: The API of the parallelism seam that brought ``EnginePlan.trainable_layers``. Older layouts would train all layers.
+LAYERS = 2
 
 
 @dataclass(frozen=True, slots=True)

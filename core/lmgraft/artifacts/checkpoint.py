@@ -209,6 +209,11 @@ def set_token_ids(folder: Path, *, end_id: int, pad_id: int, stop_ids: Sequence[
 
 def _shards(names: list[str], state: Mapping[str, torch.Tensor], limit: int) -> list[list[str]]:
     shards: list[list[str]] = [[]]
+def set_config(folder: Path, values: Mapping[str, Any]) -> None:
+    """Writes these keys of ``config.json`` and leaves the others as they are."""
+    _write_object(Path(folder) / CONFIG, read_config(folder) | dict(values))
+
+
     filled = 0
     for name in names:
         size = state[name].numel() * state[name].element_size()

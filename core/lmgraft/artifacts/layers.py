@@ -20,6 +20,7 @@ __all__ = [
     "DEPTH_KEYS",
     "NEW_LAYERS",
     "Stack",
+    "added",
     "joined_config",
     "restacked",
     "restacked_config",
@@ -32,7 +33,8 @@ __all__ = [
 #: The number of layers, in the words of the families.
 DEPTH_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 
-#: Not a key of transformers: the numbers of the layers that a merge added.
+#: Not a key of transformers: the numbers of the layers that a merge added, which a train stage means by
+#: ``trainable_layers: [added]``. Any merge may write it, and what passes a model on keeps it.
 NEW_LAYERS = "lmgraft_new_layers"
 
 #: Lists of numbers of layers.
@@ -101,6 +103,14 @@ def stacks(names: Iterable[str], layers: int) -> list[str]:
     """What stands before the numbers, for each stack of so many layers: ``["model.layers"]``."""
     # Different numbers from 0 on: as many as there are layers, and none above them. The number is a stranger's word.
     return [head for head, numbers in _numbers(names).items() if len(numbers) == layers and max(numbers) == layers - 1]
+
+
+def added(config: Mapping[str, Any]) -> list[int]:
+    """The numbers of the layers that a merge added, as ``config.json`` lists them; empty where it lists none, or no
+    numbers."""
+    told = config.get(NEW_LAYERS)
+    numbers = told if isinstance(told, list) else []
+    return sorted(set(numbers)) if all(type(number) is int and number >= 0 for number in numbers) else []
 
 
 def restacked(tensors: Mapping[str, T], of: Stack, order: Sequence[int]) -> dict[str, T]:

@@ -116,6 +116,11 @@ class EnginePlan:
     trainable: frozenset[Role] = frozenset()
     """Only parameters of these roles are trained; empty: all. The others keep every bit, weight decay or not, and
     neither gradients nor optimizer state are kept of them. The norm that is clipped and told is of what is trained."""
+    trainable_layers: frozenset[int] = frozenset()
+    """Only parameters of these layers (``TensorRole.layer``: of the whole model, whatever of it lies on a rank) and of
+    the roles in ``trainable`` are trained; empty: of all layers. What lies outside the stack is then frozen too, unless
+    its role is named in ``trainable``. The rule: :func:`lmgraft.training.freezing.is_trained`. A layout that goes by it
+    says ``api=2`` in its Component; a stage that wants layers refuses any other."""
     frozen_rows: int = 0
     """So many first rows of embedding and head (roles ``EMBEDDING`` and ``HEAD``) keep every bit; their gradients count
     neither in the norm nor in the optimizer, whose state, in checkpoints too, is that of the other rows alone. How:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmgraft.errors import Problem
 from lmgraft.seams.architecture import Role
+from lmgraft.stages import _layers
 
 if TYPE_CHECKING:
     from lmgraft.recipe import PartUse, Recipe
@@ -55,14 +56,17 @@ def trainable(job: Job) -> frozenset[Role]:
 
 
 def problems(context: StageContext, job: Job) -> Iterator[Problem]:
-    """Roles to train beside the adapter that the adapted model holds no parameter of, as a quantised base does."""
+    """Roles to train beside the adapter that the adapted model holds no parameter of, as a quantised base does; and
+    layers in which the adapter is put to nothing."""
     if "adapter" not in job.parts:
         return
-    architecture = adapted(job)
-    there = {architecture.role(name).role for name, _ in architecture.build(job.vocab_size, "meta").named_parameters()}
+    architecture, name = adapted(job), job.parts["adapter"][0].name
+    module = architecture.build(job.vocab_size, "meta")
+    roles = [architecture.role(parameter) for parameter, _ in module.named_parameters()]
+    there = {role.role for role in roles}
+    yield from _layers.problems(context.name, job, roles, {Role.ADAPTER})
     for role in sorted(role.value for role in trainable(job) - there):
         cause = f"its parameters are of the roles {', '.join(sorted(one.value for one in there))}"
-        name = job.parts["adapter"][0].name
         fact = f"stage {context.name}: trainable names {role}, and the model with the adapter {name} has none of it"
         yield Problem(fact, cause, f"take {role} out of {context.name}.trainable")
 
@@ -71,10 +75,13 @@ def tell(context: StageContext, job: Job) -> None:
     """How few of the parameters are trained, to the person who waits."""
     if "adapter" not in job.parts:
         return
-    architecture, chosen = adapted(job), trainable(job)
+    from lmgraft.training.freezing import is_trained
+
+    architecture, roles, layers = adapted(job), trainable(job), _layers.chosen(job)
     module = architecture.build(job.vocab_size, "meta")
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
-    few = sum(size for name, size in sizes.items() if architecture.role(name).role in chosen)
+    few = sum(size for name, size in sizes.items() if is_trained(architecture.role(name), roles, layers))
     more = f" and {', '.join(job.settings.trainable)}" if job.settings.trainable else ""
+    more += f" in the layers {_layers.written(layers)}" if layers else ""
     name = job.parts["adapter"][0].name
     context.note(f"training the adapter {name}{more}: {few:,} parameters; the others are frozen")

@@ -1,4 +1,5 @@
-"""What a train stage leaves as it is: whether ``trainable`` and ``frozen_vocabulary`` fit the model and the data."""
+"""What a train stage leaves as it is: whether ``trainable``, ``trainable_layers`` and ``frozen_vocabulary`` fit
+the model and the data."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lmgraft.errors import Problem
 from lmgraft.seams.architecture import Role
-from lmgraft.stages import _shapes
+from lmgraft.stages import _layers, _shapes
 
 if TYPE_CHECKING:
     from lmgraft.recipe import Recipe
@@ -27,6 +28,7 @@ def of_settings(settings: TrainStage) -> Iterator[str]:
     for name in settings.trainable:
         if name not in roles:
             yield f"trainable names {name!r}; roles of weights are {', '.join(roles)}"
+    yield from _layers.of_settings(settings)
 
 
 def of_recipe(recipe: Recipe, stage: str) -> Iterator[Problem]:
@@ -41,28 +43,36 @@ def of_recipe(recipe: Recipe, stage: str) -> Iterator[Problem]:
             f"{stage}.model=STAGE, or {stage}.frozen_vocabulary=null",
         )
     spec, wanted = _shapes.spec_of(node), _wanted(settings)
-    if spec is not None and wanted and not any(part.seam == "adapter" for part in node.parts):
+    adapted = any(part.seam == "adapter" for part in node.parts)
+    if spec is not None and wanted and not adapted:
         yield from _no_such_roles(stage, wanted, _roles_of(spec))
+    yield from _layers.of_recipe(recipe, stage)
+    if spec is not None and settings.trainable_layers:
+        yield from _layers.of_spec(stage, settings, spec, frozenset() if adapted else _roles_of(spec))
 
 
 def problems(context: StageContext, job: Job) -> Iterator[Problem]:
     """What the built model and the vocabularies themselves say."""
     wanted = _wanted(job.settings)
-    if wanted and "adapter" not in job.parts:
+    if (wanted or job.settings.trainable_layers) and "adapter" not in job.parts:
         architecture = job.part("architecture")
-        named = architecture.build(job.vocab_size, "meta").named_parameters()
-        there = frozenset(architecture.role(name).role for name, _ in named)
-        yield from _no_such_roles(context.name, wanted, there)
+        roles = [architecture.role(name) for name, _ in architecture.build(job.vocab_size, "meta").named_parameters()]
+        if wanted:
+            yield from _no_such_roles(context.name, wanted, frozenset(role.role for role in roles))
+        yield from _layers.problems(context.name, job, roles, wanted)
     for old in context.inputs.get("frozen_vocabulary") or ():
         yield from _other_rows(context.name, job, old.stage, old.path)
 
 
 def tell(context: StageContext, job: Job) -> None:
     """What stays as it is, to the person who waits."""
-    if job.settings.trainable and "adapter" not in job.parts:
-        start = "" if job.model else ", which keep what the initializer drew"
-        context.note(f"training {', '.join(job.settings.trainable)} alone; the other weights are frozen{start}")
-    if job.frozen_rows:
+    layers, roles = _layers.chosen(job), ", ".join(job.settings.trainable)
+    if (roles or layers) and "adapter" not in job.parts:
+        start = "" if job.model or job.brought else ", which keep what the initializer drew"
+        where = f" in the layers {_layers.written(layers)} and outside of all" if layers else ""
+        what = f"{roles} alone{where}" if roles else f"the layers {_layers.written(layers)} alone"
+        context.note(f"training {what}; the other weights are frozen{start}")
+    if job.frozen_rows and (not layers or _wanted(job.settings) & TABLES):
         left = job.vocab_size - job.frozen_rows
         context.note(f"rows of embedding and head: {job.frozen_rows:,} are frozen, {left:,} are not")
 

@@ -21,6 +21,7 @@ from lmgraft.errors import Problem, UserError
 from lmgraft.stages import _adapter as adapter
 from lmgraft.stages import _feed as feed
 from lmgraft.stages import _frozen as frozen
+from lmgraft.stages import _layers as layers
 from lmgraft.stages import _packed as packed
 from lmgraft.stages import _rows as rows
 from lmgraft.stages import _start as start
@@ -55,6 +56,8 @@ class Train:
         if weights := self.config.data_weights:
             # In the order of the inputs: what stages are called decides nothing, and which has which weight does.
             found["weights"] = [weights[stage] for stage in (self.config.data, *self.config.more_data)]
+        if self.config.trainable_layers:
+            found["trainable_layers"] = layers.named(self.config)
         return found
 
     def run(self, context: StageContext) -> None:
@@ -80,6 +83,7 @@ class Train:
         ):
             parallelism.launch(partial(work, job))
         tokenizer.copy(job.tokenizer, context.out)
+        layers.pass_on(job)
         template = getattr(job.part("objective"), "chat_template", None)
         if template is not None:
             tokenizer.set_chat_template(context.out, template(tokenizer.load(job.tokenizer)))
@@ -189,6 +193,7 @@ def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
         frozen_rows=job.frozen_rows,
     )
     engine = make_engine(plan)
+        trainable_layers=layers.chosen(job),
     loop = LoopPlan(
         steps=settings.steps,
         peak=optimizer.peak(),

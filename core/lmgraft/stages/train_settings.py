@@ -90,6 +90,11 @@ class TrainStage(StageConfig):
     """For rows: how they are laid into sequences; with ``best_fit`` ``batch`` and ``micro_batch`` count sequences."""
     trainable: list[str] = field(default_factory=list)
     """Only weights of these roles are trained (``embedding``, ``head``, ...); empty trains all."""
+    trainable_layers: list[str] = field(default_factory=list, metadata={"identity": True})
+    """Only weights of these layers are trained: numbers from 0, ranges such as ``24-31``, and ``added``, those that a
+    merge added to the model (``block_expansion``). Empty trains all. A weight of such a layer must be of a role in
+    ``trainable`` too; one outside of all layers (embedding, head, last norm) is frozen unless ``trainable`` names its
+    role."""
     frozen_vocabulary: str | None = from_stage("tokenizer", "model", default=None, optional=True)
     """The stage whose vocabulary's rows of embedding and head stay as they are; rows beyond them are trained."""
     clip: float | None = 1.0

@@ -1,7 +1,8 @@
-"""What of a model is trained, and what keeps every bit: ``EnginePlan.trainable`` and ``EnginePlan.frozen_rows``.
+"""What of a model is trained, and what keeps every bit: ``trainable``, ``trainable_layers`` and ``frozen_rows`` of an
+:class:`~lmgraft.seams.parallelism.EnginePlan`.
 
-What is frozen never reaches the optimizer. A parameter of another role asks for no gradient, so torch leaves its
-product out of the backward pass. Of a table with frozen rows the optimizer is given the other rows alone, as a
+What is frozen never reaches the optimizer. A parameter of another role or layer asks for no gradient, so torch leaves
+its product out of the backward pass. Of a table with frozen rows the optimizer is given the other rows alone, as a
 parameter of its own over the same memory. So frozen weights keep their bits under any optimizer, whatever it does to
 what it is given (weight decay, momentum, a step without a gradient); the norm, the clipping and the sums over ranks are
 of what is trained; nothing is copied; and the optimizer's state is as small as what it steps.
@@ -21,7 +22,7 @@ names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +33,7 @@ from lmgraft.seams.architecture import Role, TensorRole
 from lmgraft.seams.parallelism import EnginePlan
 from lmgraft.training import weights
 
-__all__ = ["Trained", "first_row", "first_rows", "trained"]
+__all__ = ["Trained", "first_row", "first_rows", "is_trained", "trained"]
 
 #: Their rows are the vocabulary's.
 TABLES = frozenset({Role.EMBEDDING, Role.HEAD})
@@ -93,26 +94,43 @@ def first_rows(plan: EnginePlan, shapes: Mapping[str, torch.Size]) -> dict[str, 
 
     :raises UserError: the plan has an optimizer, and nothing is trained.
     """
-    roles = {name: plan.architecture.role(name).role for name in shapes}
+    roles = {name: plan.architecture.role(name) for name in shapes}
     found = {
         name: first for name, shape in shapes.items() if (first := first_row(plan, roles[name], shape)) is not None
     }
     if plan.optimizer is not None and not found:
-        raise UserError(_nothing(plan, frozenset(roles.values())))
+        raise UserError(_nothing(plan, roles.values()))
     return found
 
 
-def first_row(plan: EnginePlan, role: Role, shape: torch.Size) -> int | None:
+def first_row(plan: EnginePlan, role: TensorRole, shape: torch.Size) -> int | None:
     """The first row that is trained of a parameter of this role and whole shape; None where it is frozen altogether."""
-    if plan.trainable and role not in plan.trainable:
+    if not is_trained(role, plan.trainable, plan.trainable_layers):
         return None
-    first = plan.frozen_rows if role in TABLES else 0
+    first = plan.frozen_rows if role.role in TABLES else 0
     return first if first == 0 or first < shape[0] else None
 
 
-def _nothing(plan: EnginePlan, there: frozenset[Role]) -> Problem:
+def is_trained(role: TensorRole, trainable: Collection[Role], layers: Collection[int]) -> bool:
+    """Whether a parameter is trained, its frozen rows aside: one of a role in ``trainable`` and of a layer in
+    ``layers``. Empty, each of the two allows everything; with ``layers``, what lies outside the stack is frozen unless
+    its role is named. An adapter's weights are named by the stage and not by the user, so those outside the stack are
+    frozen with it."""
+    if trainable and role.role not in trainable:
+        return False
+    if layers and role.layer is None:
+        return role.role in trainable and role.role is not Role.ADAPTER
+    return not layers or role.layer in layers
+
+
+def _nothing(plan: EnginePlan, roles: Collection[TensorRole]) -> Problem:
     named = ", ".join(sorted(role.value for role in plan.trainable)) or "all"
     fact = f"nothing is left to train: trainable is {named}"
+    if plan.trainable_layers and not any(is_trained(role, plan.trainable, plan.trainable_layers) for role in roles):
+        fact += f", and trainable_layers is {', '.join(map(str, sorted(plan.trainable_layers)))}"
+        cause = "none of these layers has a parameter of such a role"
+        return Problem(fact, cause, "name other layers in trainable_layers, or more in trainable")
+    there = frozenset(role.role for role in roles)
     if plan.trainable & there:
         cause = f"all rows of what it names are frozen: frozen_rows is {plan.frozen_rows} of {plan.vocab_size}"
         return Problem(fact, cause, "freeze fewer rows, or name more in trainable")

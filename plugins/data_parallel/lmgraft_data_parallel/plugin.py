@@ -68,11 +68,13 @@ def lmgraft_parallelism() -> list[Component[Parallelism]]:
             target="lmgraft_data_parallel.single:Single",
             config=SingleConfig,
             summary="One process on one device: CPU, CUDA or Apple's MPS",
+            api=2,
         ),
         Component(
             name="ddp",
             target="lmgraft_data_parallel.ddp:DDP",
             config=DDPConfig,
             summary="A replica on every rank, gradients summed over them",
+            api=2,
         ),
     ]

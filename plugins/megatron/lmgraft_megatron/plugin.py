@@ -79,6 +79,7 @@ def lmgraft_parallelism() -> list[Component[Any]]:
             target="lmgraft_megatron.megatron:Megatron",
             config=MegatronConfig,
             summary="Tensor, pipeline, sequence and data parallel by megatron-core",
+            api=2,
             requires=("megatron-core>=0.16,<0.17",),
         )
     ]
