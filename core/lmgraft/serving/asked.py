@@ -8,6 +8,7 @@ API does not have is refused, as there. ``top_k`` and ``repetition_penalty`` are
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,13 +53,16 @@ class Limits:
     """What a request may ask for."""
 
     model: str
-    """The name that requests give."""
+    """The name that requests give; of a folder's name what is no UTF-8 becomes U+FFFD, since JSON carries text."""
     context: int
     """Ids that the model takes."""
     tokens: int
     """Tokens of an answer at most; a request that asks for more gets so many."""
     texts: int
     """Texts of one request."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", os.fsencode(self.model).decode(errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)

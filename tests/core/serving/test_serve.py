@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import socket
@@ -310,6 +311,21 @@ def test_a_model_without_a_template_tells_no_place(tmp_path: Path) -> None:
         body = {"model": "plain", "messages": ASK}
         told = httpx.post(one.url + "/v1/chat/completions", json=body, timeout=30)
     assert (told.status_code, "no chat template" in told.text, str(tmp_path) in told.text) == (400, True, False)
+
+
+def test_a_folder_whose_name_is_no_text_has_a_name_in_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_model(tmp_path / "plain").rename(tmp_path / os.fsdecode(b"mod\xe8le"))
+    monkeypatch.chdir(folder)
+    with serving(tmp_path, Path()) as one:
+        told = httpx.get(one.url + "/v1/models", timeout=30)
+        (name,) = (each["id"] for each in json.loads(told.content.decode())["data"])
+        body = {"model": name, "messages": ASK, "max_tokens": 4}
+        answered = httpx.post(one.url + "/v1/chat/completions", json=body, timeout=30)
+        page = httpx.get(one.url, timeout=30)
+        itself = httpx.get(f"{one.url}/v1/models/{name}", timeout=30)
+    assert (told.status_code, name) == (200, "mod\ufffdle")
+    assert (answered.status_code, answered.json()["model"]) == (200, name)
+    assert (page.status_code, itself.status_code) == (200, 200)
 
 
 def test_what_asks_for_nothing_is_passed_over(client: Any) -> None:
