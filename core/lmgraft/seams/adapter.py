@@ -9,7 +9,10 @@ Rules
 - ``to_hub`` folds the adapter into the weights it adapts, so that what is exported is a plain model folder of the
   architecture's own class, with the answers of the adapted one. ``from_hub`` reads such a folder; it holds nothing of
   ``Role.ADAPTER``, and core calls ``fill_new`` for those parameters.
-- Checkpoints hold the adapted module's own tensors, frozen ones among them.
+- Checkpoints hold the adapted module's own tensors, frozen ones among them, and no generator's state: what an adapter
+  draws while training (dropout) comes from torch's own generator, which the loop seeds from (seed, step, data rank)
+  before each step. So steps that are repeated after a kill are the same bit for bit, ranks and microbatches differ,
+  and tensor and pipeline peers do not. In ``eval()`` mode nothing is drawn.
 - ``spec()`` of an adapted architecture is None: no other engine could build it from the spec.
 - Where the architecture's module has ``generation()``, the adapted one's gives a module with the adapter folded in.
 - An adapter needs weights to adapt: a stage with one names a ``model``, or an architecture whose settings bring

@@ -12,7 +12,7 @@ from lmgraft.seams.architecture import TensorRole
 from lmgraft.seams.parallelism import EnginePlan
 from lmgraft.training import freezing, weights
 
-__all__ = ["Decaying", "bits", "read", "stored", "trained"]
+__all__ = ["Decaying", "Forgetful", "bits", "read", "stored", "trained"]
 
 #: Large: what is trained must show, in a handful of steps.
 RATE = 0.05
@@ -28,15 +28,28 @@ class Decaying:
         return torch.optim.AdamW([parameter for _, parameter, _ in parameters], lr=RATE, weight_decay=1.0)
 
 
-def trained(module: nn.Module, plan: EnginePlan, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> set[str]:
-    """A step for each batch of ids and targets, on what of the module the plan trains; the names of the parameters that
-    a gradient other than 0 has reached."""
+class Forgetful:
+    """Keeps nothing from one step to the next, so that there is nothing of it to be saved between two."""
+
+    def peak(self) -> float:
+        return RATE
+
+    def build(self, parameters: Sequence[tuple[str, nn.Parameter, TensorRole]]) -> torch.optim.Optimizer:
+        return torch.optim.SGD([parameter for _, parameter, _ in parameters], lr=RATE)
+
+
+def trained(
+    module: nn.Module, plan: EnginePlan, batches: Sequence[tuple[torch.Tensor, torch.Tensor]], first: int = 0
+) -> set[str]:
+    """A step for each batch of ids and targets, on what of the module the plan trains, numbered from ``first`` and
+    seeded as the loop does; the names of the parameters that a gradient other than 0 has reached."""
     module.train()
     parts = freezing.trained(module, plan)
     assert plan.optimizer is not None
     optimizer = plan.optimizer.build([(part.name, part.rows, part.role) for part in parts])
     reached: set[str] = set()
-    for ids, targets in batches:
+    for step, (ids, targets) in enumerate(batches, first):
+        torch.manual_seed(weights.tensor_seed(plan.seed, f"step {step} of rank 0"))
         loss = -module(ids, targets=targets, asks=frozenset({"logprob"})).logprob.mean()
         if loss.requires_grad:
             loss.backward()

@@ -13,9 +13,10 @@ from lmgraft.errors import UserError
 from lmgraft.registry import build, registry
 from lmgraft.seams.adapter import Adapted
 from lmgraft.seams.architecture import Architecture, Role
+from lmgraft.seams.optimizer import Optimizer
 from lmgraft.seams.parallelism import EnginePlan
 from lmgraft.testing import modules
-from lmgraft.testing._adapter_work import Decaying, bits, read, stored, trained
+from lmgraft.testing._adapter_work import Decaying, Forgetful, bits, read, stored, trained
 from lmgraft.testing.common import PartSuite
 from lmgraft.testing.composing import compose_part
 from lmgraft.testing.outcome import Nonconforming, NotApplicable
@@ -156,6 +157,27 @@ class AdapterSuite(PartSuite):
             "keep all that decides an answer in parameters and persistent buffers",
         )
 
+    def test_interrupted_it_goes_on_alike(self) -> None:
+        """steps that are made after a kill, from the checkpoint of the one before, give the bits of an unbroken run"""
+        whole, first, again = (self._adapted(self.build()) for _ in range(3))
+        unbroken, broken = self._loaded(whole), self._loaded(first)
+        batches, file = self._batches(), self.folder / "model.safetensors"
+        trained(unbroken, self._plan(whole, Forgetful()), batches)
+        trained(broken, self._plan(first, Forgetful()), batches[:2])
+        stored(broken, file)
+        resumed = weights.materialise(again, self.vocab_size, "cpu")
+        read(file, resumed)
+        disturb_random_numbers(4)
+        trained(resumed, self._plan(again, Forgetful()), batches[2:], first=2)
+        expected, found = bits(unbroken), bits(resumed)
+        other = sorted(name for name in expected if expected[name] != found[name])
+        self.require(
+            not other,
+            f"{self.name}: {other[0] if other else ''} is another after a kill than in an unbroken run",
+            "the step that follows the checkpoint depends on what the steps before it left outside the tensors",
+            "draw from torch's own generator alone, which is seeded before each step, and count nothing in forward",
+        )
+
     # --- what comes out ---------------------------------------------------------------------------------------------
 
     def test_folded_it_answers_alike(self) -> None:
@@ -252,10 +274,10 @@ class AdapterSuite(PartSuite):
         trained(module, self._plan(adapted), self._batches())
         return adapted, module.eval()
 
-    def _plan(self, adapted: Adapted) -> EnginePlan:
+    def _plan(self, adapted: Adapted, optimizer: Optimizer | None = None) -> EnginePlan:
         return EnginePlan(
             architecture=adapted, vocab_size=self.vocab_size, device="cpu", precision="float32", seed=3,
-            weights=Path("plain"), optimizer=Decaying(), trainable=frozenset({Role.ADAPTER}),
+            weights=Path("plain"), optimizer=optimizer or Decaying(), trainable=frozenset({Role.ADAPTER}),
         )  # fmt: skip
 
     def _own(self, adapted: Adapted, module: nn.Module) -> list[tuple[str, torch.Size]]:

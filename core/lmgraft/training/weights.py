@@ -23,6 +23,7 @@ from lmgraft.seams.architecture import Architecture, Role, TensorRole
 from lmgraft.seams.initializer import Initializer, ModelShape
 
 __all__ = [
+    "allocate",
     "canonical",
     "differences",
     "export",
@@ -44,11 +45,18 @@ def materialise(architecture: Architecture, vocab_size: int, device: str) -> nn.
 
     Built on ``meta`` first, so that no time goes into torch's own initialisation. A module with buffers (tables that
     are computed when it is made, and that no checkpoint holds) is built on the device itself: on ``meta`` those
-    would be lost. Tied parameters are tied again: ``to_empty`` makes a new tensor for each of their names.
+    would be lost.
     """
     module = architecture.build(vocab_size, "meta")
     if any(True for _ in module.buffers()):
         return architecture.build(vocab_size, device)
+    allocate(module, device)
+    return module
+
+
+def allocate(module: nn.Module, device: str) -> None:
+    """Gives a module that was built on ``meta`` memory on ``device``, filled with nothing. Tied parameters are tied
+    again: ``to_empty`` makes a new tensor for each of their names."""
     names: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
@@ -57,7 +65,6 @@ def materialise(architecture: Architecture, vocab_size: int, device: str) -> nn.
         for name in others:
             owner, _, attribute = name.rpartition(".")
             setattr(module.get_submodule(owner), attribute, module.get_parameter(first))
-    return module
 
 
 def canonical(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Holds ``lora`` to the adapters' contract, with float and with integer frozen weights."""
+"""Holds ``lora`` to the adapters' contract, with frozen weights of every kind, and with dropout."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ from typing import Any, ClassVar
 
 from lmgraft.testing import AdapterSuite
 
-__all__ = ["TestLora", "TestLoraInGpt2", "TestLoraInLstm", "TestLoraInt8"]
+__all__ = ["TestLora", "TestLoraBfloat16", "TestLoraDropout", "TestLoraInGpt2", "TestLoraInLstm", "TestLoraInt8"]
 
 
 class TestLora(AdapterSuite):
     component = "lora"
     settings: ClassVar[dict[str, Any]] = {"rank": 3}
+
+
+class TestLoraBfloat16(AdapterSuite):
+    component = "lora"
+    settings: ClassVar[dict[str, Any]] = {"rank": 3, "base": "bfloat16"}
+    start = 0.05  # what a model this narrow makes of weights that move by up to 1/256 of themselves
+
+
+class TestLoraDropout(AdapterSuite):
+    component = "lora"
+    settings: ClassVar[dict[str, Any]] = {"rank": 3, "dropout": 0.3}
 
 
 class TestLoraInt8(AdapterSuite):

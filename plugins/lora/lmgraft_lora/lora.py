@@ -8,8 +8,9 @@ Weights of ``nn.Linear`` are adapted through their activations, so no matrix of 
 matrices (the lstm's gates) are parametrised.
 
 Deviations from the paper: all projections are targets unless others are named (the paper adapts query and value; QLoRA,
-arXiv:2305.14314, section 4, needs all to match full training), and there is no dropout on the adapter's input: models
-here have none, and a stage that was interrupted must end as one that was not.
+arXiv:2305.14314, section 4, needs all to match full training), and dropout of the adapter's input is 0 unless it is
+set, as in peft. What is dropped is drawn from torch's own generator: core seeds it for each step, so that a stage that
+was interrupted ends as one that was not.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ class Lora:
     def adapt(self, architecture: Architecture) -> Adapted:
         """The architecture with thin matrices beside its targets.
 
-        :raises UserError: it has no matrix of a role in ``targets``; a weight of such a role is no matrix; or the base
-            is to be held as integers, and it has no projection that could be.
+        :raises UserError: it has no matrix of a role in ``targets``; a weight of such a role is no matrix; the base is
+            to be held smaller, and it has no projection that could be; or there is to be dropout, and a target is no
+            weight of an ``nn.Linear``, whose input alone could be dropped.
         """
         wanted = frozenset(Role(name) for name in self.config.targets)
         module = architecture.build(2, "meta")
@@ -53,6 +55,12 @@ class Lora:
         self._check(architecture, module, targets)
         root = math.sqrt(self.config.rank) if self.config.rslora else self.config.rank
         linears = {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Linear)}
+        others = [name for name in targets if name not in linears]
+        if self.config.dropout and others:
+            cause = "it is read as a matrix, and what could be dropped is the input of an nn.Linear alone"
+            raise UserError(
+                Problem(f"lora's dropout cannot be put to {others[0]}", cause, "dropout=0, or other targets")
+            )
         shapes = {name: (tensor.shape[0], tensor.shape[1]) for name, tensor in targets.items()}
         return LoraArchitecture(
             architecture,
@@ -62,7 +70,8 @@ class Lora:
             ),
             self.config.rank,
             self.config.alpha / root,
-            self.config.base is Base.int8,
+            self.config.base,
+            self.config.dropout,
         )
 
     def _check(self, architecture: Architecture, module: nn.Module, targets: Mapping[str, torch.Tensor]) -> None:
@@ -81,6 +90,8 @@ class Lora:
                     f"it is of role {architecture.role(name).role.value} and has {tensor.dim()} dimensions, no matrix"
                 )
                 raise UserError(Problem(f"lora cannot be put to {name}", cause, "name other roles in targets"))
-        if self.config.base is Base.int8 and not projections(module, architecture):
-            cause = "integers are for projections, and the architecture has no nn.Linear of such a role"
-            raise UserError(Problem("lora's base=int8 would hold nothing as integers", cause, "base=float32"))
+        base = self.config.base
+        if base is not Base.float32 and not projections(module, architecture):
+            cause = f"{base.value} is for projections, and the architecture has no nn.Linear of such a role"
+            fact = f"lora's base={base.value} would hold nothing as {base.value}"
+            raise UserError(Problem(fact, cause, "base=float32"))

@@ -22,6 +22,10 @@ class Base(Enum):
 
     float32 = "float32"
     """As they are."""
+    bfloat16 = "bfloat16"
+    """Projections rounded to bfloat16: half the memory, and nothing lost where the model was stored as bfloat16. With
+    precision=bfloat16 steps are those of a float32 base, bit for bit. What is exported is what was trained on, as with
+    int8."""
     int8 = "int8"
     """Projections as 8-bit integers with one scale per output row: a quarter of the memory. What is exported is what
     was trained on: those weights as floats again, with the adapter folded in."""
@@ -43,12 +47,17 @@ class LoraConfig(ComponentConfig):
     an architecture lacks (an MLP without a gate) is passed over, as long as any is there."""
     base: Base = Base.float32
     """How the frozen weights are held while training."""
+    dropout: float = 0.0
+    """Of what the first matrix is given, this share is dropped while training. Steps that are repeated drop the same;
+    another number of ranks or another micro_batch drops other numbers."""
 
     def check(self) -> Iterator[str]:
         if self.rank < 1:
             yield f"rank is {self.rank}; it must be at least 1"
         if self.alpha <= 0:
             yield f"alpha is {self.alpha}; it must be above 0, or the adapter changes nothing"
+        if not 0 <= self.dropout < 1:
+            yield f"dropout is {self.dropout}; it is a share: at least 0 and below 1"
         if not self.targets:
             yield "targets is empty; name at least one role, such as query"
         for name in self.targets:
@@ -64,6 +73,6 @@ def lmgraft_adapter() -> list[Component[Any]]:
             target="lmgraft_lora.lora:Lora",
             config=LoraConfig,
             summary="LoRA: thin matrices beside frozen weights, folded in on export",
-            variants=("paper", "int8"),
+            variants=("paper", "bfloat16", "int8"),
         )
     ]

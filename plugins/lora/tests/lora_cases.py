@@ -30,7 +30,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 #: Those that transformers has.
 HUGGING = tuple(name for name in FAMILIES if name != "lstm")
 RATE = 0.01
-BASES = ("float32", "int8")
+BASES = ("float32", "bfloat16", "int8")
 
 
 def part(seam: str, name: str, **settings: Any) -> Any:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from lmgraft_lora.conformance import TestLora, TestLoraInGpt2, TestLoraInLstm, TestLoraInt8
+from lmgraft_lora.conformance import (
+    TestLora,
+    TestLoraBfloat16,
+    TestLoraDropout,
+    TestLoraInGpt2,
+    TestLoraInLstm,
+    TestLoraInt8,
+)
 
-__all__ = ["TestLora", "TestLoraInGpt2", "TestLoraInLstm", "TestLoraInt8"]
+__all__ = ["TestLora", "TestLoraBfloat16", "TestLoraDropout", "TestLoraInGpt2", "TestLoraInLstm", "TestLoraInt8"]

@@ -64,7 +64,9 @@ GIVES, START, FILLS = (
     "test_fills_everything_from_its_generator",
 )
 ONLY, CHECKPOINT = "test_only_the_adapter_is_trained", "test_a_checkpoint_holds_it_all"
+GOES_ON = "test_interrupted_it_goes_on_alike"
 FOLDS, GENERATES = "test_folded_it_answers_alike", "test_generation_sees_it"
+DROPS = "    return out * (1 + part.gain * (torch.rand(out.shape, generator=dice) < 0.5 if part.training else 1))"
 ACTS, ZERO, INIT = "return out * (1 + part.gain)", "tensor.zero_()", "    def adds(self, name):\n"
 
 #: right, wrong, the check that sees it, a word of what it says
@@ -81,6 +83,12 @@ WRONG = [
     (ZERO, "tensor.normal_(0, 1e-9)", FILLS, "others' random numbers"),
     (ACTS, "return out * (1 + part.gain.detach()) + 0 * part.gain.sum().detach()", ONLY, "no gradient reaches it"),
     (ACTS, f"part.weight.data.mul_(1.5); {ACTS}", ONLY, "is frozen and changes"),
+    (
+        "def rescale(part, given, out):\n    return out * (1 + part.gain)",
+        "dice = torch.Generator()\n\n\ndef rescale(part, given, out):\n" + DROPS,
+        GOES_ON,
+        "is another after a kill",
+    ),
     ("(1 + tensors[gain])", "(1 + 2 * tensors[gain])", FOLDS, "answers otherwise than what was trained"),
     ("if self.adds(name) is None}", "}", FOLDS, "no plain model"),
     (
@@ -139,4 +147,4 @@ def test_a_right_adapter_passes(site):
                 passed.append(check)
             except NotApplicable:
                 pass
-    assert {GIVES, START, FILLS, ONLY, CHECKPOINT, FOLDS, GENERATES, "test_equal_builds"} <= set(passed)
+    assert {GIVES, START, FILLS, ONLY, CHECKPOINT, GOES_ON, FOLDS, GENERATES, "test_equal_builds"} <= set(passed)
