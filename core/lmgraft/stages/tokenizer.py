@@ -58,7 +58,7 @@ class TrainTokenizer:
         part = context.part("tokenizer")
         base = self._base(context)
         learnt = Learnt()
-        with context.progress("sampling text", min(total, self.config.sample_bytes), "B") as progress:
+        with context.progress("learning a vocabulary", min(total, self.config.sample_bytes), "B") as progress:
             texts = _watched(learning(folder, self.config.sample_bytes / total, learnt), context, progress)
             if base is not None and isinstance(part, ExtendingTokenizer):
                 attended(partial(part.extend, base, texts), context.alive)
