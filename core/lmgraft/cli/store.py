@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sized
 from pathlib import Path
 
@@ -32,6 +33,24 @@ def _place(folder: str | None) -> Path:
     return place
 
 
+class _Command(click.Command):
+    """A command whose only words are options: the store is named by one, and not as a recipe names it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from lmgraft.errors import Problem, UserError
+
+        ctx.allow_extra_args = True
+        rest = super().parse_args(ctx, args)
+        if rest and not ctx.resilient_parsing:
+            name = f"lmgraft store {ctx.info_name}"
+            before, mark, folder = rest[0].rpartition("store.dir=")
+            override = mark and before in ("", "+", "++")
+            cause = "overrides are for recipes, and here" if override else "it takes no words but options:"
+            remedy = f"{name} --dir {shlex.quote(folder)}"
+            raise UserError(Problem(f"{name} {rest[0]}", f"{cause} --dir names the store", remedy))
+        return rest
+
+
 _OPTION = click.option("--dir", "folder", type=click.Path(), help="The store; by default the one in your cache folder.")
 
 
@@ -47,7 +66,7 @@ def store() -> None:
     """The artifacts of every run, stored once each by content."""
 
 
-@store.command("ls")
+@store.command("ls", cls=_Command)
 @_OPTION
 def ls(folder: str | None) -> int:
     """Lists the artifacts: kind, stage, digest, size, age, and how many runs use each."""
@@ -72,7 +91,7 @@ def ls(folder: str | None) -> int:
     return 0
 
 
-@store.command("verify")
+@store.command("verify", cls=_Command)
 @_OPTION
 @click.option("--repair", is_flag=True, help="Remove what is damaged, so that it is built anew.")
 def verify(folder: str | None, repair: bool) -> int:
@@ -103,7 +122,7 @@ def verify(folder: str | None, repair: bool) -> int:
     return 0
 
 
-@store.command("gc")
+@store.command("gc", cls=_Command)
 @_OPTION
 @click.option("--grace", default=86_400.0, show_default=True, help="Seconds that an unused artifact is kept.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")

@@ -129,3 +129,16 @@ def test_a_third_partys_kind_is_known_by_its_digest_alone(tmp_path: Path) -> Non
     assert store.verify(broken=broken) == []
     flip(made / "nodes.bin")
     assert "nodes.bin has other content" in store.verify(broken=broken)[0].cause
+
+
+@pytest.mark.parametrize("command", ["ls", "verify", "gc"])
+@pytest.mark.parametrize("word", ["store.dir=my store", "my store", "+store.dir=my store"])
+def test_a_store_named_in_another_way_is_told_with_the_option(
+    cli: WarmCli, tmp_path: Path, command: str, word: str
+) -> None:
+    problem = cli(["store", command, word], tmp_path).problem()
+    lines = problem.splitlines()
+    assert len(lines) == 3
+    assert lines[0] == f"lmgraft store {command} {word}"
+    assert lines[1].endswith("--dir names the store")
+    assert lines[2] == f"  try: lmgraft store {command} --dir 'my store'"
