@@ -10,7 +10,9 @@ import pytest
 import torch
 from lmgraft.errors import UserError
 from lmgraft.seams.architecture import Role, TensorRole
+from lmgraft.testing import modules
 from lmgraft.training import int8, weights
+from lmgraft.training.bfloat16 import Bfloat16Linear
 from lmgraft_lora.plugin import LoraConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -19,7 +21,8 @@ from lora_cases import FAMILIES, HUGGING, VOCABULARY, adapted, disturb, family, 
 
 
 @pytest.mark.parametrize(
-    ("name", "base"), [*((name, "float32") for name in FAMILIES), *((name, "int8") for name in HUGGING)]
+    ("name", "base"),
+    [*((name, "float32") for name in FAMILIES), *((name, base) for name in HUGGING for base in ("bfloat16", "int8"))],
 )
 def test_merged_equals_unmerged(name: str, base: str, tmp_path: Path) -> None:
     architecture, module = plain(name, tmp_path / "plain")
@@ -130,7 +133,45 @@ def test_training_costs_two_thirds_of_the_weights_and_six_for_each_of_the_adapte
     assert routed.flops(8, 50) - with_head == pytest.approx(6 * 2 * 2 * 8 * (32 + 48))  # 2 of 4 experts, 2 layers
 
 
-# --- int8 -------------------------------------------------------------------------------------------------------------
+# --- smaller bases ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", HUGGING)
+def test_a_bfloat16_base_answers_as_the_rounded_model(name: str, tmp_path: Path) -> None:
+    """Bit for bit; and near the one whose weights were not rounded."""
+    architecture, module = plain(name, tmp_path)
+    _, changed = adapted(architecture, tmp_path, base="bfloat16")
+    held = {name: part for name, part in changed.named_modules() if isinstance(part, Bfloat16Linear)}
+    assert held.keys() == set(int8.projections(module, architecture))
+    before = logprob(module)
+    assert float((logprob(changed) - before).abs().max()) < 0.05
+    with torch.no_grad():
+        for target, part in held.items():
+            weight = module.get_parameter(f"{target}.weight")
+            assert torch.equal(part.weight, weight.bfloat16())
+            weight.copy_(weight.bfloat16())
+    assert torch.equal(logprob(changed), logprob(module))
+    assert not torch.equal(logprob(module), before)
+
+
+@pytest.mark.parametrize("name", HUGGING)
+def test_what_is_exported_is_the_rounded_base_and_the_adapter_in_float32(name: str, tmp_path: Path) -> None:
+    architecture, module = plain(name, tmp_path / "plain")
+    made, changed = adapted(architecture, tmp_path / "plain", base="bfloat16", targets=["query"], rank=4)
+    disturb(made, changed)
+    out = made.to_hub(weights.canonical(changed))  # type: ignore[attr-defined]
+    with torch.no_grad():
+        for target in int8.projections(module, architecture):
+            weight = module.get_parameter(f"{target}.weight")
+            weight.copy_(weight.bfloat16())
+            if architecture.role(f"{target}.weight").role is Role.QUERY:
+                a, b = (changed.get_parameter(f"{target}.lora_{which}") for which in "ab")
+                weight += 4.0 * b @ a
+    theirs = getattr(architecture, "to_hub", lambda tensors: tensors)(weights.canonical(module))
+    assert out.keys() == theirs.keys()
+    assert {tensor.dtype for tensor in out.values()} == {torch.float32}
+    for key in out:
+        torch.testing.assert_close(out[key], theirs[key], atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", HUGGING)
@@ -150,14 +191,25 @@ def test_an_integer_base_answers_within_its_precision(name: str, tmp_path: Path)
     assert not torch.equal(logprob(module), before)
 
 
-def test_an_integer_base_takes_a_quarter_of_the_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("base", "last", "share"), [("bfloat16", "weight", 2), ("int8", "levels", 4)])
+def test_a_smaller_base_takes_its_share_of_the_memory(base: str, last: str, share: int, tmp_path: Path) -> None:
     architecture, module = plain("llama", tmp_path)
-    _, changed = adapted(architecture, tmp_path, base="int8", rank=1)
+    _, changed = adapted(architecture, tmp_path, base=base, rank=1)
     names = int8.projections(module, architecture)
     floats = sum(module.get_parameter(f"{name}.weight").nbytes for name in names)
-    held = sum(tensor.nbytes for name, tensor in weights.canonical(changed).items() if "levels" in name)
-    assert held == floats / 4
+    tensors = weights.canonical(changed)
+    assert sum(tensors[f"{name}.{last}"].nbytes for name in names) == floats / share
     assert not [name for name, _ in changed.named_parameters() if name.removesuffix(".weight") in names]
+
+
+@pytest.mark.parametrize(("base", "width"), [("float32", 4), ("bfloat16", 2), ("int8", 1)])
+def test_the_whole_weights_are_never_in_memory(base: str, width: int) -> None:
+    """A device that holds the smaller base, and not the model as it was, can begin."""
+    inner = part("architecture", "llama", layers=1, hidden=64, heads=2, kv_heads=2, mlp=256, context=8)
+    made = part("adapter", "lora", base=base, rank=1).adapt(inner)
+    with modules.allocations() as found:
+        weights.materialise(made, 9, "cpu")
+    assert found.largest == 64 * 256 * width
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -187,6 +239,11 @@ def test_matrices_of_no_role_are_adapted_where_they_are_asked_for() -> None:
     [
         ({}, ["nothing to adapt: targets is query, key", "of the roles other", "targets=[other]"]),
         ({"targets": ["other"], "base": "int8"}, ["base=int8 would hold nothing", "no nn.Linear", "base=float32"]),
+        ({"targets": ["other"], "base": "bfloat16"}, ["base=bfloat16 would hold nothing", "no nn.Linear", "float32"]),
+        (
+            {"targets": ["other"], "dropout": 0.1},
+            ["dropout cannot be put to layers.0", "read as a matrix", "dropout=0"],
+        ),
     ],
 )
 def test_a_model_without_projections_is_refused_in_three_lines(settings: dict[str, Any], words: list[str]) -> None:
@@ -212,7 +269,14 @@ def test_a_weight_that_is_no_matrix_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "word"),
-    [({"rank": 0}, "rank"), ({"alpha": 0.0}, "alpha"), ({"targets": []}, "targets"), ({"targets": ["nose"]}, "nose")],
+    [
+        ({"rank": 0}, "rank"),
+        ({"alpha": 0.0}, "alpha"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"dropout": -0.1}, "dropout is -0.1"),
+        ({"targets": []}, "targets"),
+        ({"targets": ["nose"]}, "nose"),
+    ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], word: str) -> None:
     assert any(word in said for said in LoraConfig(**settings).check())

@@ -34,7 +34,7 @@ tuned:
   seq_len: 32
   checkpoint_every: 2
   optimizer: {lr: 5e-3}
-  adapter: {rank: 4}
+  adapter: {rank: 4, dropout: 0.1}
 """
 
 

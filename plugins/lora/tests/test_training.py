@@ -49,9 +49,14 @@ def test_frozen_weights_keep_every_bit(layout: str, base: str, trained: dict[tup
     assert theirs.keys() == out.keys()
     kept = {name for name in out if torch.equal(theirs[name], out[name])}
     aside = {"model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"}
-    if base == "float32":
-        aside |= {f"model.layers.{i}.{one}.weight" for i in range(2) for one in ("self_attn.k_proj", "mlp.up_proj")}
-    assert aside <= kept
+    untouched = {f"model.layers.{i}.{one}.weight" for i in range(2) for one in ("self_attn.k_proj", "mlp.up_proj")}
+    assert aside | (untouched if base == "float32" else set()) <= kept
+    if base == "bfloat16":
+        held = {name for name, tensor in end.items() if tensor.dtype is torch.bfloat16}
+        assert held == {name for name in theirs if "_proj" in name}
+        assert all(torch.equal(end[name], theirs[name].bfloat16()) for name in held)
+        assert all(torch.equal(out[name], end[name].float()) for name in untouched)
+        assert {tensor.dtype for tensor in out.values()} == {torch.float32}
     assert not any("q_proj" in name for name in kept)
 
 
@@ -78,6 +83,48 @@ def test_no_gradient_is_made_for_what_is_frozen(base: str, tmp_path: Path) -> No
     engine.forward_backward([batch(0)])
     reached = {name for name, parameter in engine._module.named_parameters() if parameter.grad is not None}
     assert reached == {name for name in engine.parameters() if "lora_" in name}
+
+
+def steps(folder: Path, adapter: dict[str, Any], **changes: Any) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """The losses of a few steps, and the adapter after them."""
+    from lmgraft_data_parallel.engine import SingleEngine
+
+    engine = SingleEngine(plan("llama", folder, adapter, **changes))
+    losses = []
+    for step in range(4):
+        torch.manual_seed(step)
+        losses.append(engine.forward_backward([batch(step)]).loss)
+        engine.apply(RATE)
+    tensors = weights.canonical(engine._module)
+    return losses, {name: tensor for name, tensor in tensors.items() if "lora_" in name}
+
+
+def test_with_bfloat16_products_steps_are_those_of_a_float32_base(tmp_path: Path) -> None:
+    """Bit for bit: both multiply with the same rounded weights."""
+    plain("llama", tmp_path)
+    (losses, found), (others, expected) = (
+        steps(tmp_path, {"base": base, "dropout": 0.1}, precision="bfloat16") for base in ("bfloat16", "float32")
+    )
+    assert losses == others
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_with_float32_products_steps_are_those_of_the_rounded_model(tmp_path: Path) -> None:
+    """And near those of the one whose weights were not rounded."""
+    architecture, module = plain("llama", tmp_path / "plain")
+    losses, found = steps(tmp_path / "plain", {"base": "bfloat16"})
+    near, _ = steps(tmp_path / "plain", {"base": "float32"})
+    tensors = {
+        name: tensor.bfloat16().float() if "_proj" in name else tensor
+        for name, tensor in weights.canonical(module).items()
+    }
+    (tmp_path / "rounded").mkdir()
+    weights.export(tmp_path / "rounded", tensors, architecture, VOCABULARY)
+    others, expected = steps(tmp_path / "rounded", {"base": "float32"})
+    assert losses == others
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert near != losses
+    assert losses == pytest.approx(near, rel=2**-8)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -111,6 +158,31 @@ def test_experts_are_adapted_one_by_one(tmp_path: Path) -> None:
     assert last < first
 
 
+# --- dropout ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_that_is_repeated_drops_the_same_and_its_microbatches_do_not(tmp_path: Path) -> None:
+    """The loop seeds torch's generator for each step and data rank, and each forward pass draws on from there."""
+    from lmgraft_data_parallel.engine import SingleEngine
+
+    plain("llama", tmp_path)
+    engine = SingleEngine(plan("llama", tmp_path, {"dropout": 0.5}))
+    engine.forward_backward([batch(0)])
+    engine.apply(RATE)
+
+    def loss(seed: int, times: int = 1) -> float:
+        torch.manual_seed(seed)
+        found = engine.forward_backward([batch(1)] * times).loss
+        engine.discard()
+        return found
+
+    assert loss(1) == loss(1) != loss(2)
+    assert abs(loss(1, times=2) - loss(1)) > 1e-4
+    ((_, answers),) = engine.score(iter([batch(1)]), frozenset({"logprob"}))
+    ((_, again),) = engine.score(iter([batch(1)]), frozenset({"logprob"}))
+    assert torch.equal(answers.logprob, again.logprob)
+
+
 # --- peft -------------------------------------------------------------------------------------------------------------
 
 #: family -> our roles, and peft's modules; of GPT-2 those that transformers keeps whole.
@@ -129,9 +201,12 @@ THEIRS = {
 }
 
 
-@pytest.mark.parametrize("rslora", [False, True])
-@pytest.mark.parametrize("name", TARGETS)
-def test_steps_are_those_of_peft(name: str, rslora: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "rslora", "dropout"),
+    [("llama", False, 0.0), ("llama", True, 0.0), ("llama", False, 0.3), ("gpt2", False, 0.0), ("gpt2", True, 0.0)],
+)
+def test_steps_are_those_of_peft(name: str, rslora: bool, dropout: float, tmp_path: Path) -> None:
+    """Those with dropout too: from one seed both drop the same numbers."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -139,13 +214,16 @@ def test_steps_are_those_of_peft(name: str, rslora: bool, tmp_path: Path) -> Non
     logging.disable_progress_bar()
     ours, theirs = TARGETS[name]
     architecture, _ = plain(name, tmp_path / "plain")
-    settings: dict[str, Any] = {"rank": 4, "alpha": 12.0, "rslora": rslora}
+    settings: dict[str, Any] = {"rank": 4, "alpha": 12.0, "rslora": rslora, "dropout": dropout}
     made, module = adapted(architecture, tmp_path / "plain", targets=ours, **settings)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "plain")
     config = LoraConfig(
-        r=4, lora_alpha=12, use_rslora=rslora, target_modules=theirs, lora_dropout=0.0, fan_in_fan_out=name == "gpt2"
-    )
-    peft: Any = get_peft_model(model, config).eval()
+        r=4, lora_alpha=12, use_rslora=rslora, target_modules=theirs, lora_dropout=dropout,
+        fan_in_fan_out=name == "gpt2",
+    )  # fmt: skip
+    peft: Any = get_peft_model(model, config)
+    for one in (module, peft):
+        one.train(dropout > 0)
     _step(made, module, peft, name)
     own = {key: one for key, one in module.named_parameters() if made.role(key).role is Role.ADAPTER}
     other = dict(peft.named_parameters())
@@ -169,7 +247,10 @@ def _step(made: Any, module: torch.nn.Module, peft: Any, name: str) -> None:
     optimizers = [torch.optim.AdamW(group, lr=0.01, weight_decay=0.1) for group in (list(own.values()), trained)]
     for step in range(4):
         tokens = ids(seed=step)
-        loss = -module(tokens[:, :-1], targets=tokens[:, 1:], asks=frozenset({"logprob"})).logprob.mean()
+        torch.manual_seed(step)
+        answers = module(tokens, targets=tokens.roll(-1, 1), asks=frozenset({"logprob"})).logprob
+        loss = -answers[:, :-1].mean()
+        torch.manual_seed(step)
         theirs = peft(tokens, labels=tokens).loss
         assert float(theirs.detach()) == pytest.approx(float(loss.detach()), abs=1e-5)
         for optimizer, value in zip(optimizers, (loss, theirs), strict=True):

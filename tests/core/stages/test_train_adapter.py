@@ -39,7 +39,7 @@ def context_of(folder: Path, inputs: dict[str, list[Artifact]], **settings: Any)
     return context
 
 
-@pytest.mark.parametrize("base", ["float32", "int8"])
+@pytest.mark.parametrize("base", ["float32", "bfloat16", "int8"])
 def test_what_is_not_adapted_keeps_its_bits_and_a_plain_model_comes_out(
     base: str, inputs: dict[str, list[Artifact]], tmp_path: Path
 ) -> None:
@@ -71,23 +71,30 @@ def test_roles_beside_the_adapter_are_trained_too(inputs: dict[str, list[Artifac
     assert moved == {name for name in before if "q_proj" in name or "norm" in name}
 
 
-@pytest.mark.parametrize("base", ["float32", "int8"])
-def test_stopped_it_goes_on_to_the_same_bytes(base: str, inputs: dict[str, list[Artifact]], tmp_path: Path) -> None:
-    whole, stopped = (context_of(tmp_path / name, inputs, base=base) for name in ("whole", "stopped"))
+@pytest.mark.parametrize(
+    "settings",
+    [{"base": "float32"}, {"base": "int8"}, {"base": "bfloat16", "dropout": 0.2}],
+    ids=lambda one: one["base"],
+)
+def test_stopped_it_goes_on_to_the_same_bytes(
+    settings: dict[str, Any], inputs: dict[str, list[Artifact]], tmp_path: Path
+) -> None:
+    whole, stopped = (context_of(tmp_path / name, inputs, **settings) for name in ("whole", "stopped"))
     stage(whole, **START, steps=60).run(whole)
     stopped.stop_after = 10
     with pytest.raises(Stopped):
         stage(stopped, **START, steps=60).run(stopped)
-    again = context_of(tmp_path / "stopped", inputs, base=base)
+    again = context_of(tmp_path / "stopped", inputs, **settings)
     stage(again, **START, steps=60).run(again)
     assert any("going on after step" in note for note in again.notes)
     assert files(again.out) == files(whole.out)
 
 
+@pytest.mark.parametrize("base", ["bfloat16", "int8"])
 def test_a_role_that_the_adapted_model_does_not_hold_is_refused(
-    inputs: dict[str, list[Artifact]], tmp_path: Path
+    base: str, inputs: dict[str, list[Artifact]], tmp_path: Path
 ) -> None:
-    context = context_of(tmp_path, inputs, base="int8")
+    context = context_of(tmp_path, inputs, base=base)
     with pytest.raises(UserError) as caught:
         stage(context, **START, trainable=["mlp_in"]).run(context)
     said = str(caught.value)
