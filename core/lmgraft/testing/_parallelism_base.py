@@ -28,6 +28,7 @@ from lmgraft.testing.composing import compose_part
 from lmgraft.testing.difference import difference
 from lmgraft.testing.outcome import Nonconforming
 from lmgraft.testing.watching import stray_writes
+from lmgraft.version import LAYERS
 
 __all__ = ["REFERENCE", "ParallelismBase", "Told"]
 
@@ -119,7 +120,8 @@ class ParallelismBase(PartSuite):
             config = compose_part(seam, name, settings, self.folder)
             parts[key] = (registry().get(seam, name).component, config)
         context: int = build(*parts["architecture"]).context()
-        return exam.Setup(parts, self.vocab_size, min(32, context), self.asks)
+        layers = self.installed.component.api >= LAYERS
+        return exam.Setup(parts, self.vocab_size, min(32, context), self.asks, layers=layers)
 
     def chosen_sizes(self) -> list[Size]:
         """The sizes that are compared."""

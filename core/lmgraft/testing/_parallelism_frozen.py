@@ -28,13 +28,13 @@ class ParallelismFrozen(ParallelismSteps):
     """The checks of the cases in ``_parallelism_frozen_work``."""
 
     def test_frozen_weights_keep_every_bit(self) -> None:
-        """roles that are not trainable and frozen rows of embedding and head keep every bit; all others are trained"""
+        """what `trainable`, `trainable_layers` and frozen rows leave out keeps every bit; all others are trained"""
         for case in self._cases():
             for told in [*self.examined(), self.expected()]:
                 words = f"{self.name} with {told.words}, {case.words}"
                 start, end = _read(told, case, "start"), _read(told, case, "end")
                 for name, before in start.items():
-                    first = _first(case, self._parts, name, before)
+                    first = self._first(case, name, before)
                     self._keeps(f"{words}: {name}", before[:first], end[name][:first], first < len(before))
                     self._moves(f"{words}: {name}", before[first:], end[name][first:])
 
@@ -47,7 +47,7 @@ class ParallelismFrozen(ParallelismSteps):
                 for name, moment in _read(told, case, "end", "optimizer").items():
                     owner = name.rpartition(".")[0]
                     whole = weights[owner]
-                    rows = len(whole) - _first(case, self._parts, owner, whole)
+                    rows = len(whole) - self._first(case, owner, whole)
                     fact = f"{words}: the checkpoint holds {name}"
                     self.require(rows > 0, fact, "nothing of that parameter is trained", _HOW)
                     self.require(
@@ -125,6 +125,17 @@ class ParallelismFrozen(ParallelismSteps):
             raise NotApplicable("the suite's architecture has neither embedding nor head")
         return found
 
+    def _first(self, case: Case, name: str, whole: torch.Tensor) -> int:
+        """The number of the tensor's first row that is trained; all rows where none is."""
+        role = case.architecture(self._parts).role(name)
+        layers = self.once(f"layers of {case.name}", lambda: case.numbers(self._parts))
+        outside = role.layer is None and not case.trainable
+        if case.trainable and role.role not in case.trainable:
+            return len(whole)
+        if layers and (outside or (role.layer is not None and role.layer not in layers)):
+            return len(whole)
+        return case.rows(self._parts) if role.role in (Role.EMBEDDING, Role.HEAD) else 0
+
     def _keeps(self, where: str, before: torch.Tensor, after: torch.Tensor, rows: bool) -> None:
         changed = int((before.view(torch.int32) != after.view(torch.int32)).sum())
         fact = f"{where}: {changed} of its {'frozen ' if rows else ''}weights changed"
@@ -133,14 +144,6 @@ class ParallelismFrozen(ParallelismSteps):
     def _moves(self, where: str, before: torch.Tensor, after: torch.Tensor) -> None:
         stays = bool(before.numel()) and torch.equal(before, after)
         self.require(not stays, f"{where} is not trained", "its weights are those of the start", _HOW)
-
-
-def _first(case: Case, setup: Setup, name: str, whole: torch.Tensor) -> int:
-    """The number of the tensor's first row that is trained; all rows where none is."""
-    role = case.architecture(setup).role(name).role
-    if case.trainable and role not in case.trainable:
-        return len(whole)
-    return case.rows(setup) if role in (Role.EMBEDDING, Role.HEAD) else 0
 
 
 def _read(told: Told, case: Case, when: str, file: str = "model") -> dict[str, torch.Tensor]:

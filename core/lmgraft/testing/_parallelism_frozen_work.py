@@ -1,4 +1,4 @@
-"""What layouts are asked where only some roles are trained, or the first rows of a vocabulary are frozen."""
+"""What layouts are asked where only some roles or layers are trained, or the first rows of a vocabulary are frozen."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class Case:
     trainable: frozenset[Role]
     share: float = 0.0
     """Of the vocabulary's rows: so many are frozen. Above a half, the first of two ranks has none that is trained."""
+    layers: tuple[int, ...] = ()
+    """The layers that are trained, from the last one backwards where they are negative; empty: all."""
     slot: str = "architecture"
     precision: str = "float32"
     goes_on: bool = False
@@ -44,6 +46,8 @@ class Case:
     def words(self) -> str:
         roles = ", ".join(sorted(role.value for role in self.trainable))
         told = [f"trainable={roles}"] if roles else []
+        layers = ["the last" if number == -1 else str(number) for number in self.layers]
+        told += [f"trainable_layers={', '.join(layers)}"] if layers else []
         told += [f"{self.share:.0%} of the rows frozen"] if self.share else []
         return " and ".join(told)
 
@@ -54,6 +58,13 @@ class Case:
         made: Architecture = build(*setup.parts[self.slot])
         return made
 
+    def numbers(self, setup: Setup) -> frozenset[int]:
+        """The layers that are trained, as the plan has them."""
+        if not self.layers:
+            return frozenset()
+        depth = _depth(_roles(self.architecture(setup), setup))
+        return frozenset(number % depth for number in self.layers)
+
     def plan(self, setup: Setup, **changes: Any) -> EnginePlan:
         values: dict[str, Any] = {
             "architecture": self.architecture(setup),
@@ -62,6 +73,7 @@ class Case:
             "clip": None,  # one fault is blamed once: clipping has a check of its own
             "trainable": self.trainable,
             "frozen_rows": self.rows(setup),
+            "trainable_layers": self.numbers(setup),
         }
         return setup.plan(**(values | changes))
 
@@ -75,6 +87,9 @@ CASES = (
     Case("head", frozenset({Role.HEAD})),
     Case("layers", frozenset({Role.QUERY, Role.MLP_OUT, Role.NORM})),
     Case("few", frozenset(), 0.1),
+    # Of a model in two stages one has no layer that is trained, and in the second case a part outside of all.
+    Case("last", frozenset(), layers=(-1,), goes_on=True),
+    Case("first", frozenset({Role.HEAD, Role.MLP_OUT, Role.NORM}), layers=(0,)),
     Case("half", _TABLES, 0.6, precision="bfloat16"),
 )
 FOLDERS = tuple(f"frozen-{case.name}-{when}" for case in CASES for when in ("start", "kept", "end", "model"))
@@ -86,11 +101,22 @@ def cases(setup: Setup) -> Iterator[Case]:
     for case in CASES:
         if case.slot not in setup.parts:
             continue
-        architecture = case.architecture(setup)
-        names = [name for name, _ in architecture.build(setup.vocab_size, "meta").named_parameters()]
-        there = {architecture.role(name).role for name in names}
-        if case.trainable & there if case.trainable else there & _TABLES:
+        roles = _roles(case.architecture(setup), setup)
+        there = {role.role for role in roles}
+        if case.layers:
+            if setup.layers and _depth(roles) and case.trainable <= there:
+                yield case
+        elif case.trainable & there if case.trainable else there & _TABLES:
             yield case
+
+
+def _roles(architecture: Architecture, setup: Setup) -> list[TensorRole]:
+    module = architecture.build(setup.vocab_size, "meta")
+    return [architecture.role(name) for name, _ in module.named_parameters()]
+
+
+def _depth(roles: Sequence[TensorRole]) -> int:
+    return max((role.layer + 1 for role in roles if role.layer is not None), default=0)
 
 
 class Decaying:

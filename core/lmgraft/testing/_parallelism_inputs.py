@@ -54,6 +54,8 @@ class Setup:
     """Of the longest row."""
     asks: frozenset[str]
     device: str = "cpu"
+    layers: bool = True
+    """The layout is of an API that has ``EnginePlan.trainable_layers``."""
 
     def plan(self, **changes: Any) -> EnginePlan:
         values: dict[str, Any] = {seam: build(*part) for seam, part in self.parts.items() if seam != "learned"}

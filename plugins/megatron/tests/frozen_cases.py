@@ -19,6 +19,8 @@ STEPS, KEPT = 4, 2
 #: The distributed optimizer takes fused matrices whole.
 PARTS_OF_MATRICES = ("query",)
 TABLES = frozenset({Role.EMBEDDING, Role.HEAD})
+#: Of two layers, numbered through the whole model: with two stages the second one's first.
+LAST = frozenset({1})
 
 
 class Decaying:
@@ -36,17 +38,20 @@ class Frozen:
     case: Case
     trainable: frozenset[Role]
     rows: int = 0
+    layers: frozenset[int] = frozenset()
 
     def plan(self, **changes: Any) -> EnginePlan:
         own = {"trainable": self.trainable, "frozen_rows": self.rows, "optimizer": Decaying(), "clip": 0.1}
-        return self.case.plan(**(own | changes))
+        return self.case.plan(**(own | {"trainable_layers": self.layers} | changes))
 
     def first(self, name: str, rows: int) -> int:
         """The first row of a tensor that is trained."""
-        role = self.plan().architecture.role(name).role
-        if self.trainable and role not in self.trainable:
+        role = self.plan().architecture.role(name)
+        if self.trainable and role.role not in self.trainable:
             return rows
-        return self.rows if role in TABLES else 0
+        if self.layers and role.layer not in self.layers and not (role.layer is None and self.trainable):
+            return rows
+        return self.rows if role.role in TABLES else 0
 
 
 FROZEN = {
@@ -59,6 +64,10 @@ FROZEN = {
     "few": Frozen(Case("llama"), frozenset(), 20),
     "half": Frozen(Case("llama", precision="bfloat16"), TABLES, ROWS),
     "query": Frozen(Case("llama"), frozenset({Role.QUERY})),
+    "last_layers": Frozen(Case("llama"), frozenset(), 0, LAST),
+    "first_layer": Frozen(Case("gpt2"), frozenset({Role.QUERY, Role.KEY, Role.VALUE, Role.BIAS}), 0, frozenset({0})),
+    "tied_and_last": Frozen(Case("llama_tied"), frozenset({Role.EMBEDDING, Role.MLP_OUT}), ROWS, LAST),
+    "half_last": Frozen(Case("llama", precision="bfloat16"), frozenset(), 0, LAST),
     "half_layers": Frozen(Case("llama_tied", precision="bfloat16"), frozenset({Role.MLP_OUT})),
 }
 

@@ -21,7 +21,7 @@ pytest.importorskip("megatron.core")
 #: Two ranks that split the tensors alone are the conformance kit's.
 LAYOUTS = ("sp", "dp2", "tp2_pp2", "tp2_dp2", "pp2_dp2")
 DISTRIBUTED = ("tp2_dp2", "pp2_dp2")
-HALF = ("half", "half_layers")
+HALF = ("half", "half_last", "half_layers")
 WHOLE = tuple(name for name in FROZEN if name not in HALF)
 Frozen = Callable[[str], Path]
 

@@ -73,7 +73,13 @@ def changed(plan, wrong):
     if plan.optimizer is not None and wrong == "roles of its own":
         return replace(plan, optimizer=Roles(plan.optimizer))
     if wrong in ("trains everything", "puts frozen weights back"):
-        return replace(plan, trainable=frozenset(), frozen_rows=0)
+        return replace(plan, trainable=frozenset(), frozen_rows=0, trainable_layers=frozenset())
+    if wrong == "trains all layers":
+        return replace(plan, trainable_layers=frozenset())
+    if wrong == "numbers layers by stage" and plan.trainable_layers:
+        return replace(plan, trainable_layers=frozenset({0}))
+    if wrong == "nothing outside of layers" and plan.trainable_layers:
+        return replace(plan, trainable=plan.trainable - {Role.HEAD})
     if wrong == "forgets the rows":
         return replace(plan, frozen_rows=0)
     if wrong == "leaves the head out" and Role.EMBEDDING in plan.trainable:
@@ -276,23 +282,26 @@ class Engine(SingleEngine):
             (folder / "generation_config.json").unlink()
 """
 
-SHAKY = Distribution(
-    "shaky-layout",
-    {
-        "shaky_layout.py": module("parallelism", component("shaky", "shaky_engine:Part", "Shaky"), before=CONFIG),
-        "shaky_engine.py": ENGINE,
-    },
-    {"parallelism": {"shaky": "shaky_layout"}},
-    requires=["lmgraft<0.2"],
-)
+
+def shaky(**more: Any) -> Distribution:
+    part = component("shaky", "shaky_engine:Part", "Shaky", **more)
+    return Distribution(
+        "shaky-layout",
+        {"shaky_layout.py": module("parallelism", part, before=CONFIG), "shaky_engine.py": ENGINE},
+        {"parallelism": {"shaky": "shaky_layout"}},
+        requires=["lmgraft<0.2"],
+    )
+
+
+SHAKY = shaky(api=2)
 
 
 REFERENCE = "of the reference"
 expected: dict[str, Any] = {}
 
 
-def results(site: Any, only: str, sizes: Any = ({},), **settings: Any) -> list[Result]:
-    site.install(SHAKY)
+def results(site: Any, only: str, sizes: Any = ({},), layout: Distribution = SHAKY, **settings: Any) -> list[Result]:
+    site.install(layout)
     more = {
         "component": "shaky",
         "settings": settings,
@@ -365,6 +374,9 @@ def test_a_sound_one_passes_everything(site: Any) -> None:
         ),
         ("forgets the rows", "test_frozen_weights_keep", ["60% of the rows frozen", "of its frozen weights changed"]),
         ("leaves the head out", "test_frozen_weights_keep", ["lm_head.weight is not trained"]),
+        ("trains all layers", "test_frozen_weights_keep", ["trainable_layers=the last", "weights changed"]),
+        ("numbers layers by stage", "test_frozen_weights_keep", ["layers=the last", "layers.0.", "weights changed"]),
+        ("nothing outside of layers", "test_frozen_weights_keep", ["layers=0", "lm_head.weight is not trained"]),
         ("puts frozen weights back", "test_frozen_weights_have_no_state", ["exp_avg of 97 rows", "39 of its 97 rows"]),
         ("puts frozen weights back", "test_frozen_weights_are_not_in_the_norm", ["clip=0.02", "what is trained alone"]),
         ("trains everything", "test_frozen_steps_are_equal", ["differs from that of one process"]),
@@ -378,6 +390,12 @@ def test_what_is_wrong_is_named(wrong: str, check: str, words: list[str], site: 
     said = f"{found.fact} | {found.cause} | {found.remedy}"
     assert found.state == "failed", f"{wrong} went unseen"
     assert [word for word in words if word not in said] == [], said
+
+
+def test_a_layout_of_before_layers_is_not_asked_for_them(site: Any) -> None:
+    """A stage that names some refuses it."""
+    (found,) = results(site, "test_frozen_weights_keep", layout=shaky(), wrong="trains all layers")
+    assert found.state == "passed"
 
 
 def test_a_missing_clip_is_no_matter_of_vocabularies_and_checkpoints(site: Any) -> None:
