@@ -5,7 +5,8 @@ Rules
   parameters of ``Role.ADAPTER``. At the start they change no answer: a model that is adapted and not trained answers
   as before, bit for bit or within the precision in which its frozen weights are held.
 - Only weights of ``Role.ADAPTER`` are trained (and roles that the stage names in ``trainable``); the stage says so to
-  the engine, and frozen weights keep every bit.
+  the engine, and frozen weights keep every bit. Where it names ``trainable_layers``, those of other layers stay as
+  ``fill_new`` left them and change no answer, and so do those outside of all layers.
 - ``to_hub`` folds the adapter into the weights it adapts, so that what is exported is a plain model folder of the
   architecture's own class, with the answers of the adapted one. ``from_hub`` reads such a folder; it holds nothing of
   ``Role.ADAPTER``, and core calls ``fill_new`` for those parameters.

@@ -6,6 +6,9 @@ Rules
 - ``lmgraft.artifacts.checkpoint`` reads folders tensor by tensor and writes them; ``lmgraft.artifacts.streaming``
   copies tensors as they are and computes others block by block, without torch; ``lmgraft.artifacts.layers`` says which
   tensors are a layer's and what ``config.json`` must tell when layers are put together anew.
+- A merge that adds layers, which are then trained alone, lists their numbers in the result under
+  :data:`lmgraft.artifacts.layers.NEW_LAYERS` of ``config.json``: a train stage's ``trainable_layers: [added]`` means
+  those. Training and merges that keep layers keep the list.
 """
 
 from __future__ import annotations

@@ -88,13 +88,15 @@ def problems(stage: str, job: Job, roles: Collection[TensorRole], trainable: Col
     """What the model itself says: ``roles`` are those of its parameters, ``trainable`` the roles that are trained."""
     if not job.settings.trainable_layers:
         return
+    depth = max((role.layer + 1 for role in roles if role.layer is not None), default=0)
     if ADDED in job.settings.trainable_layers and not _added(job):
         cause = "config.json of the model that it starts from lists no layers that a merge added"
-        remedy = f"{stage}.trainable_layers=[24-31], by their numbers, or start from a merge such as block_expansion"
+        own = f"{stage}.trainable_layers=[{max(0, depth - 1)}] for the last by its number"
+        remedy = f"{own}, or start from a merge such as block_expansion"
         yield Problem(f"stage {stage}: trainable_layers names {ADDED}, and there are none", cause, remedy)
         return
     numbers = chosen(job)
-    wrong = list(_outside(stage, numbers, max((role.layer + 1 for role in roles if role.layer is not None), default=0)))
+    wrong = list(_outside(stage, numbers, depth))
     yield from wrong
     inside = {role.role for role in roles if role.layer in numbers}
     if not wrong and trainable and set(trainable) & {role.role for role in roles} and not set(trainable) & inside:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lmgraft.artifacts import checkpoint
+from lmgraft.artifacts import checkpoint, layers
 from lmgraft.component import Component, ComponentConfig
 from lmgraft.errors import UserError
 from lmgraft.seams.merge import VocabularyMerge
@@ -259,6 +259,14 @@ class MergeSuite(PartSuite):
 
     def _truthful(self, out: Path) -> None:
         config = checkpoint.read_config(out)
+        depth = next((config[key] for key in _DEPTHS if isinstance(config.get(key), int)), None)
+        added = layers.added(config)
+        self.require(
+            config.get(layers.NEW_LAYERS, added) == added and (depth is None or all(new < depth for new in added)),
+            f"{self.name} writes {layers.NEW_LAYERS} {config.get(layers.NEW_LAYERS)} into config.json",
+            f"trainable_layers: [added] would train layers of these numbers, and the model has {depth}",
+            "list the numbers of the layers that it added, in the result and in order, from 0",
+        )
         there = {name: list(header.shape) for name, header in checkpoint.headers(out).items()}
         remedy = "write config.json from what you write, not from what you read: its depth and every size"
         if config["model_type"] == "llama":
@@ -275,7 +283,6 @@ class MergeSuite(PartSuite):
                     remedy,
                 )
             return
-        depth = next((config[key] for key in _DEPTHS if isinstance(config.get(key), int)), None)
         numbers = {int(word) for name in there for word in name.split(".")[:-1] if word.isdigit()}
         self.require(
             depth is None or not numbers or max(numbers) + 1 == depth,

@@ -45,6 +45,8 @@ REFUSAL = "test_unmergeable_models_are_refused_before_writing"
 WRONG = [
     (READ, f"{READ} | {{'hidden_size': 9}}", FOLDER, "does not fit its tensors"),
     (WRITE, WRITE.replace("config", "config | {'num_hidden_layers': 31}"), FOLDER, "layers.31"),
+    (WRITE, WRITE.replace("config", "config | {'lmgraft_new_layers': [1, 32]}"), FOLDER, "1, 32"),
+    (WRITE, WRITE.replace("config", "config | {'lmgraft_new_layers': ['1']}"), FOLDER, "of these numbers"),
     ("second[name]) / 2", "second[name]) / 0", FOLDER, "not finite"),
     (WRITE, "out.mkdir(); (out / 'pytorch_model.bin').write_bytes(b'')", FOLDER, "pytorch_model.bin"),
     (WRITE, f"{WRITE.replace('out', 'models[1]')}; {WRITE}", "test_inputs_are_untouched", "changes a model"),

@@ -16,6 +16,7 @@ from torch import nn
 
 VOCABULARY = 10
 ROLES = {"embed": Role.EMBEDDING, "inner": Role.MLP_IN, "norm": Role.NORM, "head": Role.HEAD}
+LAYERS = {"inner": 0, "norm": 1}
 
 
 class Model(nn.Module):
@@ -35,13 +36,14 @@ class Model(nn.Module):
 
 class Architecture:
     def role(self, name: str) -> TensorRole:
-        return TensorRole(ROLES[name.split(".")[0]])
+        return TensorRole(ROLES[name.split(".")[0]], LAYERS.get(name.split(".")[0]))
 
 
-def plan(*roles: Role, rows: int = 0, optimizer: Any = "some") -> EnginePlan:
+def plan(*roles: Role, rows: int = 0, layers: Sequence[int] = (), optimizer: Any = "some") -> EnginePlan:
     architecture: Any = Architecture()
     settings = {"vocab_size": VOCABULARY, "device": "cpu", "precision": "float32", "seed": 0}
     more = {"trainable": frozenset(roles), "frozen_rows": rows, "optimizer": optimizer}
+    more["trainable_layers"] = frozenset(layers)
     return EnginePlan(architecture=architecture, **settings, **more)  # type: ignore[arg-type]
 
 
@@ -85,6 +87,34 @@ def test_other_roles_ask_for_no_gradient() -> None:
     learnt(module, parts)
     assert module.inner.weight.grad is module.head.weight.grad is None
     assert all(part.rows.grad is not None for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("roles", "layers", "found"),
+    [
+        ((), (0,), ["inner.weight"]),
+        ((), (1,), ["norm.weight"]),
+        ((), (0, 1), ["inner.weight", "norm.weight"]),
+        ((Role.NORM,), (0, 1), ["norm.weight"]),
+        ((Role.HEAD, Role.MLP_IN), (0,), ["inner.weight", "head.weight"]),
+        ((Role.HEAD, Role.MLP_IN), (1,), ["head.weight"]),
+    ],
+)
+def test_other_layers_ask_for_no_gradient(roles: tuple[Role, ...], layers: tuple[int, ...], found: list[str]) -> None:
+    """Those outside of all are trained where their role is named."""
+    module = model()
+    parts = freezing.trained(module, plan(*roles, layers=layers))
+    assert [part.name for part in parts] == found
+    learnt(module, parts)
+    assert [name for name, one in module.named_parameters() if one.grad is not None] == found
+
+
+def test_an_adapter_outside_of_all_layers_is_no_layer_s() -> None:
+    """The stage names its role, and nobody asked for what lies there."""
+    outside, inside, other = (TensorRole(Role.ADAPTER, layer) for layer in (None, 2, 3))
+    named = frozenset({Role.ADAPTER})
+    assert [freezing.is_trained(role, named, {2}) for role in (outside, inside, other)] == [False, True, False]
+    assert all(freezing.is_trained(role, named, ()) for role in (outside, inside, other))
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad])
@@ -173,6 +203,15 @@ def test_nothing_to_train_is_refused(roles: tuple[Role, ...], rows: int, words: 
     assert [word for word in words if word not in str(caught.value)] == []
     # An engine that only scores may be asked for anything.
     assert freezing.trained(model(), plan(*roles, rows=rows, optimizer=None)) == []
+
+
+@pytest.mark.parametrize(("roles", "layers"), [((), (2, 5)), ((Role.NORM,), (0,))])
+def test_layers_that_leave_nothing_to_train_are_refused(roles: tuple[Role, ...], layers: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="nothing is left to train") as caught:
+        freezing.trained(model(), plan(*roles, layers=layers))
+    assert f"trainable_layers is {', '.join(map(str, layers))}" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 3
+    assert freezing.trained(model(), plan(*roles, layers=layers, optimizer=None)) == []
 
 
 def test_a_vocabulary_that_is_frozen_whole_leaves_the_layers() -> None:

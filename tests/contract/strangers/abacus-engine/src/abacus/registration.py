@@ -41,5 +41,6 @@ def lmgraft_parallelism() -> list[Component]:
             target="abacus.layout:AbacusLayout",
             config=AbacusConfig,
             summary="One process; gradients are added up in float64",
+            api=2,
         )
     ]
