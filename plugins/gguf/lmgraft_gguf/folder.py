@@ -5,11 +5,37 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from lmgraft import openers
+from lmgraft.artifacts import tokenizer as saved
 from lmgraft.errors import Problem, UserError
 
-__all__ = ["chat_template", "read_object", "special"]
+__all__ = ["chat_template", "files", "read_object", "special", "without_added_padding"]
+
+
+def files(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``tokenizer.json`` and ``tokenizer_config.json`` of a model folder; of one that holds a tokenizer in another form
+    (SentencePiece's ``tokenizer.model``), what the part that opens it makes of that.
+
+    :raises UserError: there is none, or it is damaged.
+    """
+    others = any((folder / f"{openers.STEM}{ending}").is_file() for ending in openers.openers())
+    if (folder / saved.FILE).is_file() or not others:
+        return read_object(folder / saved.FILE), read_object(folder / saved.CONFIG)
+    with TemporaryDirectory(prefix="lmgraft-tokenizer-") as place:
+        openers.write(folder, Path(place))
+        return read_object(Path(place) / saved.FILE), read_object(Path(place) / saved.CONFIG)
+
+
+def without_added_padding(content: dict[str, Any], config: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """Without the padding token that was added where the files named none and the model has no row for it: llama.cpp
+    never pads."""
+    added, padding = list(content.get("added_tokens") or ()), special(config, "pad_token")
+    if added and added[-1].get("content") == padding and added[-1].get("id") == rows:
+        return {**content, "added_tokens": added[:-1]}
+    return content
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -3,6 +3,12 @@
 Its ``llama`` joins any two neighbours that make a piece, the piece of the highest score first; ``tokenizer.json`` lists
 the pairs that may be joined, in order. The two agree where every pair of pieces that makes a piece is listed and the
 order is that of the pieces they make, as in files converted from SentencePiece and in those of the tokenizer ``bpe``.
+
+Its ``t5`` takes the cut whose scores add up highest, and of equal ones that whose last piece begins first; so does
+``tokenizers``, but for the last bit of a score that it reads from tokenizer.json: by that bit it may cut a run of one
+mark elsewhere, into the same pieces. ``t5`` has no bytes for unknown characters and splits no text into words, as the
+tokenizer ``unigram`` does. llama.cpp's ``plamo2`` has bytes, no table, and of equal cuts it takes the one whose first
+piece is the longest: it is no way out.
 """
 
 from __future__ import annotations
@@ -16,10 +22,12 @@ from typing import Any
 import gguf
 from lmgraft.errors import Problem, UserError
 
+from lmgraft_gguf import charsmap
+from lmgraft_gguf.normalising import SPACE, Rules, Unlike, rules
+
 __all__ = ["Pieces", "bpe", "unigram"]
 
 _TYPE = gguf.TokenType
-_SPACE = "\u2581"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _REMEDY = "train with tokenizer bpe or byte_bpe, or lmgraft export hf"
 
@@ -34,6 +42,8 @@ class Pieces:
     types: list[int]
     ids: dict[str, int] = field(default_factory=dict)
     flags: dict[str, bool] = field(default_factory=dict)
+    table: bytes = b""
+    """Of characters that are changed."""
 
 
 def bpe(folder: Path, content: Mapping[str, Any]) -> Pieces:
@@ -46,7 +56,12 @@ def bpe(folder: Path, content: Mapping[str, Any]) -> Pieces:
     scores = _scores(folder, vocab, merges, {str(token["content"]) for token in content.get("added_tokens") or ()})
     tokens = _tokens(content, vocab)
     found = Pieces("llama", tokens, [scores.get(piece, -10_000.0) for piece in tokens], _types(tokens, content, model))
-    found.flags = {"add_space_prefix": _prefix(folder, content)}
+    told = _rules(folder, content)
+    if told.table:
+        raise _other(folder, "it normalises text by a table of characters, and llama.cpp's reader of BPE does not")
+    if told.merged:
+        raise _other(folder, "it drops superfluous spaces, and llama.cpp's reader of BPE does not")
+    found.flags = {"add_space_prefix": told.prefix}
     return found
 
 
@@ -54,16 +69,47 @@ def unigram(folder: Path, content: Mapping[str, Any]) -> Pieces:
     """:raises UserError: llama.cpp would make other pieces of the same text."""
     model = content["model"]
     if model.get("byte_fallback"):
-        raise _other(folder, "its unigram model spells unknown characters by bytes, which llama.cpp's does not")
-    prefix = _prefix(folder, content)
+        raise _other(folder, "its unigram model spells unknown characters by bytes, and llama.cpp's has none for them")
+    told = _rules(folder, content)
+    _check_spaces(folder, content, told)
     vocab = {str(piece): index for index, (piece, _) in enumerate(model["vocab"])}
     tokens = _tokens(content, vocab)
     held = {str(piece): float(score) for piece, score in model["vocab"]}
-    found = Pieces("t5", tokens, [held.get(piece, -10_000.0) for piece in tokens], _types(tokens, content, model))
+    types = _types(tokens, content, model)
+    _check_scores(folder, held, {str(token["content"]) for token in content.get("added_tokens") or ()})
+    found = Pieces("t5", tokens, [held.get(piece, -10_000.0) for piece in tokens], types)
     if model.get("unk_id") is not None:
         found.ids["unknown"] = int(model["unk_id"])
-    found.flags = {"add_space_prefix": prefix, "remove_extra_whitespaces": False}
+    found.flags = {"add_space_prefix": told.prefix, "remove_extra_whitespaces": told.merged}
+    found.table = charsmap.as_read_here(told.table) if told.table else b""
     return found
+
+
+def _rules(folder: Path, content: Mapping[str, Any]) -> Rules:
+    try:
+        return rules(content)
+    except Unlike as error:
+        raise _other(folder, str(error)) from None
+
+
+def _check_spaces(folder: Path, content: Mapping[str, Any], told: Rules) -> None:
+    """What llama.cpp does about spaces in one way only."""
+    if told.merged and not told.prefix:
+        raise _other(folder, "it drops superfluous spaces and puts none before a text, and llama.cpp puts one")
+    pre = content.get("pre_tokenizer") or {}
+    steps = pre["pretokenizers"] if pre.get("type") == "Sequence" else [pre]
+    if any(step.get("type") == "Metaspace" and step.get("split", True) for step in steps):
+        over = [piece for piece, _ in content["model"]["vocab"] if SPACE in str(piece)[1:]]
+        if over:
+            raise _other(folder, f"it splits text before spaces, and llama.cpp would find {over[0]!r} over one")
+
+
+def _check_scores(folder: Path, held: Mapping[str, float], special: set[str]) -> None:
+    """The lowest one is the same there: that of unknown text is derived from it."""
+    own = [score for piece, score in held.items() if piece not in special]
+    if own and min(own) > min(held.values()):
+        cause = "its lowest score is a special token's, and llama.cpp derives that of unknown text from the others"
+        raise _other(folder, cause)
 
 
 def _scores(folder: Path, vocab: Mapping[str, int], merges: list[Any], special: set[str]) -> dict[str, float]:
@@ -75,11 +121,12 @@ def _scores(folder: Path, vocab: Mapping[str, int], merges: list[Any], special: 
     wanted = [order[left + right] for left, right in merges]
     if wanted != sorted(wanted):
         raise _other(folder, "its merges are not in the order of the pieces that they make")
-    for piece in order:
+    normal = {piece: None for piece in vocab if piece not in special and not _BYTE.fullmatch(piece)}
+    for piece in normal:
         for cut in range(1, len(piece)):
             pair = (piece[:cut], piece[cut:])
-            own = all(part in vocab and part not in special and not _BYTE.fullmatch(part) for part in pair)
-            if own and pair not in listed:
+            # A single character may stand in a text whether it is a piece or not.
+            if pair not in listed and all(part in normal or len(part) == 1 for part in pair):
                 raise _other(folder, f"{pair[0]!r} and {pair[1]!r} make a piece and are not among its merges")
     return {piece: -float(rank) for piece, rank in order.items()}
 
@@ -98,27 +145,6 @@ def _types(tokens: list[str], content: Mapping[str, Any], model: Mapping[str, An
         _TYPE.UNKNOWN if piece == unknown else _TYPE.BYTE if _BYTE.fullmatch(piece) else _TYPE.NORMAL
         for piece in tokens
     ]
-
-
-def _prefix(folder: Path, content: Mapping[str, Any]) -> bool:
-    """Whether a space is put before a text, by the normalizer or the pre-tokenizer.
-
-    :raises UserError: they do more than that and than spelling spaces as U+2581.
-    """
-    normalizer, pre = content.get("normalizer"), content.get("pre_tokenizer")
-    steps = normalizer["normalizers"] if (normalizer or {}).get("type") == "Sequence" else [normalizer]
-    prefix = False
-    for step in filter(None, steps):
-        if step["type"] == "Prepend" and step.get("prepend") == _SPACE:
-            prefix = True
-        elif not (step["type"] == "Replace" and step.get("pattern") == {"String": " "} and step["content"] == _SPACE):
-            raise _other(folder, f"it normalises text ({step['type']}), and llama.cpp's reader does not")
-    if pre is not None and pre.get("type") != "Metaspace":
-        raise _other(
-            folder, f"it splits text before pieces are made ({pre.get('type')}), and llama.cpp's reader does not"
-        )
-    scheme = (pre or {}).get("prepend_scheme", "always" if (pre or {}).get("add_prefix_space") else "never")
-    return prefix or scheme in ("always", "first")
 
 
 def _other(folder: Path, cause: str) -> UserError:

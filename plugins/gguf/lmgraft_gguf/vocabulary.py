@@ -20,7 +20,7 @@ from lmgraft.artifacts import tokenizer as saved
 from lmgraft.errors import Problem, UserError
 
 from lmgraft_gguf import sentencepiece, splitting
-from lmgraft_gguf.folder import chat_template, read_object, special
+from lmgraft_gguf.folder import chat_template, files, special, without_added_padding
 
 __all__ = ["Vocabulary", "read"]
 
@@ -45,6 +45,8 @@ class Vocabulary:
     """``bos``, ``eos``, ``eot``, ``pad``, ``unk``."""
     flags: dict[str, bool] = field(default_factory=dict)
     """Keys of ``tokenizer.ggml``."""
+    table: bytes = b""
+    """Unigram: SentencePiece's table of characters that are changed."""
     template: str | None = None
 
     def tell(self, writer: gguf.GGUFWriter) -> None:
@@ -57,6 +59,8 @@ class Vocabulary:
         writer.add_token_types(self.types)
         if self.merges:
             writer.add_token_merges(self.merges)
+        if self.table:
+            writer.add_precompiled_charsmap(self.table)
         for name, index in self.ids.items():
             writer.add_uint32(f"tokenizer.ggml.{name}_token_id", index)
         for name, flag in self.flags.items():
@@ -70,8 +74,9 @@ def read(folder: Path, rows: int) -> Vocabulary:
 
     :raises UserError: there is none, it is damaged, or llama.cpp has no name for its way of splitting.
     """
-    content = read_object(folder / saved.FILE)
-    config = read_object(folder / saved.CONFIG)
+    content, config = files(folder)
+    if not (folder / saved.FILE).is_file():
+        content = without_added_padding(content, config, rows)
     try:
         return _read(folder, rows, content, config)
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -93,6 +98,8 @@ def _read(folder: Path, rows: int, content: Mapping[str, Any], config: Mapping[s
         found = _pieces(sentencepiece.unigram(folder, content))
     else:
         cause = "llama.cpp's readers for decoders are byte-level BPE and SentencePiece's"
+        if kind == "WordPiece":
+            cause = "llama.cpp's reader of it (bert) puts a separator behind every prompt, as encoders want it"
         raise UserError(Problem(f"{folder}: its tokenizer is a {kind}", cause, "train with tokenizer byte_bpe or bpe"))
     _types(found, content)
     _pad(found, rows, folder)
@@ -112,7 +119,7 @@ def _byte_level(folder: Path, content: Mapping[str, Any]) -> Vocabulary:
 def _pieces(found: sentencepiece.Pieces) -> Vocabulary:
     return Vocabulary(
         found.model, "default", found.tokens, list(found.types), scores=found.scores, ids=dict(found.ids),
-        flags=dict(found.flags),
+        flags=dict(found.flags), table=found.table,
     )  # fmt: skip
 
 
