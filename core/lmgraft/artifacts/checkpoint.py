@@ -32,6 +32,7 @@ __all__ = [
     "parameters",
     "read_config",
     "read_generation_config",
+    "set_config",
     "set_token_ids",
     "tensors",
     "verify",
