@@ -18,6 +18,6 @@ _FAULTS: list[Fault] = [
 
 #: Distribution -> what is wrong with it.
 FAULTS = {fault.name: fault for fault in _FAULTS}
-assert len(FAULTS) == 24
+assert len(FAULTS) == 25
 
 ALL = [one for fault in _FAULTS for one in (fault.planted(), fault.sound())]

@@ -1,4 +1,4 @@
-"""Faults of adapters: one that starts with a bang, one that exports what was not trained."""
+"""Faults of adapters: one that starts with a bang, one that exports what was not trained, one with dice of its own."""
 
 from __future__ import annotations
 
@@ -90,4 +90,30 @@ WEAK_FOLD = Fault(
     says=("weak_fold", "answers otherwise than what was trained", "fold what forward computes"),
 )
 
-FAULTS = [LOUD_START, WEAK_FOLD]
+_KEPT = "kept = nn.functional.dropout(given[0], 0.1, part.training)"
+_DROPPING = _PART.replace(
+    "return out + self.strength * given[0] @",
+    f"{_KEPT}\n        return out + self.strength * kept @",
+)
+
+#: A generator seeded once, so that every run drops the same: but one that was interrupted begins to draw anew.
+OWN_DICE = Fault(
+    name="own-dice",
+    seam="adapter",
+    files={"plugin.py": _LIGHT, "part.py": _DROPPING},
+    slips=(
+        (
+            "self.rank, self.strength = rank, strength",
+            "self.rank, self.strength, self.dice = rank, strength, torch.Generator().manual_seed(0)",
+        ),
+        (
+            _KEPT,
+            "kept = given[0]\n        if part.training:\n"
+            "            kept = kept * (torch.rand(kept.shape, generator=self.dice) > 0.1) / 0.9",
+        ),
+    ),
+    check="test_interrupted_it_goes_on_alike",
+    says=("own_dice", "after a kill", "seeded before each step"),
+)
+
+FAULTS = [LOUD_START, WEAK_FOLD, OWN_DICE]
