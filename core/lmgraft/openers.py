@@ -48,7 +48,7 @@ def written_by(name: str, file: Path, folder: Path) -> None:
     make = getattr(component.config, "opening", None)
     settings: Any = component.config() if make is None else make(str(file))
     settings.part = name
-    settings.path = str(file)
+    settings.path = settings.path or str(file)
     part: Any = build(component, settings)
     part.train(iter(()))
     tokenizers.save(part, component, folder)

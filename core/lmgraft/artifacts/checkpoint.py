@@ -190,17 +190,19 @@ def write(
     _write_object(folder / GENERATION_CONFIG, generation_config or {})
 
 
-def set_token_ids(folder: Path, *, end_id: int, pad_id: int, stop_ids: Sequence[int] = ()) -> None:
+def set_token_ids(
+    folder: Path, *, end_id: int, pad_id: int, stop_ids: Sequence[int] = (), first_id: int | None = None
+) -> None:
     """Writes the special ids into ``config.json`` and ``generation_config.json``.
 
     ``stop_ids``: all that end an answer, where a chat template closes answers with another token than the end; they
     stand in ``generation_config.json``, where transformers looks for them.
 
-    The end token also stands for the beginning: a packed document follows the end of another one, so that is what
-    the model has seen before a first token (as in GPT-2). Left out, transformers would fill in ids of other
-    vocabularies and the model would never stop.
+    ``first_id``: what a document begins with. By default that is the end token: a packed document follows the end of
+    another one, so that is what the model has seen before a first token (as in GPT-2). Left out, transformers would
+    fill in ids of other vocabularies and the model would never stop.
     """
-    ids = {"bos_token_id": end_id, "eos_token_id": end_id, "pad_token_id": pad_id}
+    ids = {"bos_token_id": end_id if first_id is None else first_id, "eos_token_id": end_id, "pad_token_id": pad_id}
     folder = Path(folder)
     _write_object(folder / CONFIG, read_config(folder) | ids)
     ends = list(dict.fromkeys((end_id, *stop_ids)))
@@ -208,13 +210,13 @@ def set_token_ids(folder: Path, *, end_id: int, pad_id: int, stop_ids: Sequence[
     _write_object(folder / GENERATION_CONFIG, read_generation_config(folder) | told)
 
 
-def _shards(names: list[str], state: Mapping[str, torch.Tensor], limit: int) -> list[list[str]]:
-    shards: list[list[str]] = [[]]
 def set_config(folder: Path, values: Mapping[str, Any]) -> None:
     """Writes these keys of ``config.json`` and leaves the others as they are."""
     _write_object(Path(folder) / CONFIG, read_config(folder) | dict(values))
 
 
+def _shards(names: list[str], state: Mapping[str, torch.Tensor], limit: int) -> list[list[str]]:
+    shards: list[list[str]] = [[]]
     filled = 0
     for name in names:
         size = state[name].numel() * state[name].element_size()

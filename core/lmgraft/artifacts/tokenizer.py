@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from lmgraft.artifacts._beginning import first_of
 from lmgraft.artifacts._own_tokenizer import is_readable, load_by_part
 from lmgraft.artifacts._pieces import LONGEST_WHOLE, PIECE, Cutter, cutter, pieces
 from lmgraft.artifacts._token_bytes import piece_measure
@@ -41,6 +42,7 @@ __all__ = [
     "SavedTokenizer",
     "copy",
     "encode_arrays",
+    "first_of",
     "library_threads",
     "load",
     "names",
@@ -84,6 +86,7 @@ class SavedTokenizer:
         pad_id: int,
         chat_template: str | None = None,
         begin_id: int | None = None,
+        first_id: int | None = None,
     ) -> None:
         tokenizer.encode_special_tokens = True
         tokenizer.no_truncation()
@@ -96,6 +99,8 @@ class SavedTokenizer:
         self._chat_template = chat_template
         self._cutter = cutter(content)
         self._vocab_size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        held = first_id is not None and 0 <= first_id < self._vocab_size
+        self._first_id = first_id if first_id is not None and held else end_id
 
     @property
     def vocab_size(self) -> int:
@@ -111,6 +116,12 @@ class SavedTokenizer:
     def begin_id(self) -> int:
         """What a chat template writes as ``bos_token``: that of ``tokenizer_config.json``, or else the end token."""
         return self._begin_id
+
+    @property
+    def first_id(self) -> int:
+        """What a document begins with: the token that the tokenizer puts before a text by itself
+        (:func:`first_of`), or else the end token."""
+        return self._first_id
 
     @property
     def pad_id(self) -> int:
@@ -207,6 +218,7 @@ def _by_library(folder: Path, config: dict[str, Any]) -> SavedTokenizer:
     found = _json(folder / FILE)
     try:
         tokenizer = Tokenizer.from_file(str(folder / FILE))
+        first = first_of(found, config)
     except Exception as error:  # the library raises bare Exception
         raise UserError(Problem(f"{folder / FILE} cannot be read", str(error), "make the tokenizer again")) from error
     os.environ.setdefault(_SWITCH, "false")
@@ -215,7 +227,8 @@ def _by_library(folder: Path, config: dict[str, Any]) -> SavedTokenizer:
     template = config.get("chat_template")
     begin = content(config.get("bos_token"))
     begin_id = tokenizer.token_to_id(begin) if isinstance(begin, str) else None
-    return SavedTokenizer(tokenizer, found, end_id, pad_id, template if isinstance(template, str) else None, begin_id)
+    template = template if isinstance(template, str) else None
+    return SavedTokenizer(tokenizer, found, end_id, pad_id, template, begin_id, first)
 
 
 def encode_arrays(tokenizer: TextTokenizer, texts: Sequence[str]) -> list[NDArray[np.int32]]:

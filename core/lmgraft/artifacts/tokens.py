@@ -155,6 +155,10 @@ class SplitCount:
     characters: int
 
 
+#: In place of an id.
+_UNTOLD = -1
+
+
 @dataclass(frozen=True, slots=True)
 class TokensInfo:
     """``tokens.json``: what a folder of packed tokens holds."""
@@ -166,9 +170,19 @@ class TokensInfo:
     end_id: int
     pad_id: int
     splits: dict[str, SplitCount]
+    first_id: int = _UNTOLD
+    """What a document begins with where it is read: no token of the file. Where none is told it is the end token."""
+
+    def __post_init__(self) -> None:
+        if self.first_id == _UNTOLD:
+            object.__setattr__(self, "first_id", self.end_id)
 
     def write(self, folder: Path) -> None:
-        text = json.dumps(asdict(self), indent=2) + "\n"
+        """An id that is the end token's is left out, as in folders of older versions."""
+        content = asdict(self)
+        if self.first_id == self.end_id:
+            del content["first_id"]
+        text = json.dumps(content, indent=2) + "\n"
         (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ from lmgraft.chat import Messages, encode_prompt, source, stop_ids
 from lmgraft.errors import Problem, UserError
 from lmgraft.generation.text import Ending
 from lmgraft.loading import load_tokenizer, model_folder, vocab_size
-from lmgraft.seams.tokenizer import TextTokenizer
+from lmgraft.seams.tokenizer import TextTokenizer, first_id
 
 __all__ = ["Prompts", "end_ids", "prompts"]
 
@@ -30,7 +30,8 @@ class Prompts:
     tokenizer: TextTokenizer
     """Its tokenizer."""
     start: int
-    """The id that a document begins with: ``bos_token_id`` of ``config.json``, or the end token, as in training."""
+    """The id that a document begins with: the one that the tokenizer puts there. Where it puts none, ``bos_token_id``
+    of ``config.json``, or the end token, as in training."""
     size: int
     """Ids that the model has a row for: those below this one. A tokenizer may have more, such as a padding token that
     was added to it alone."""
@@ -84,10 +85,15 @@ def prompts(place: Path, template: str | None = None) -> Prompts:
     tokenizer = load_tokenizer(folder)
     found = source(template) if template is not None else tokenizer.chat_template or _beside(folder)
     size = min(tokenizer.vocab_size, vocab_size(folder))
-    begin = _object(folder / checkpoint.CONFIG).get("bos_token_id")
-    if not isinstance(begin, int) or isinstance(begin, bool) or not 0 <= begin < size:
-        begin = tokenizer.end_id
-    return Prompts(folder, tokenizer, begin, size, found)
+    return Prompts(folder, tokenizer, _start(folder, tokenizer, size), size, found)
+
+
+def _start(folder: Path, tokenizer: TextTokenizer, size: int) -> int:
+    first = first_id(tokenizer)
+    if first != tokenizer.end_id:
+        return first
+    told = _object(folder / checkpoint.CONFIG).get("bos_token_id")
+    return told if isinstance(told, int) and not isinstance(told, bool) and 0 <= told < size else first
 
 
 def end_ids(folder: Path) -> tuple[int, ...]:

@@ -32,6 +32,7 @@ __all__ = [
     "TextTokenizer",
     "Tokenizer",
     "TokenizerConfig",
+    "first_id",
 ]
 
 
@@ -41,8 +42,9 @@ class TextTokenizer(Protocol):
 
     It may have ``encode_arrays(texts)`` too, ``encode_batch`` as int32 arrays of numpy: packing asks for these first;
     and ``special_ids()``, the special tokens as they are written -> their ids: a chat template that writes one gets its
-    id, where otherwise it is text; and ``begin_id``, what a chat template's ``bos_token`` is, where that is another
-    than the end token.
+    id, where otherwise it is text; ``begin_id``, what a chat template's ``bos_token`` is, where that is another than
+    the end token; and ``first_id``, what a document begins with, where that is another than the end token
+    (:func:`first_id` gives it of any tokenizer).
     """
 
     @property
@@ -82,6 +84,15 @@ class TextTokenizer(Protocol):
         """The Jinja source that chats are written with, or None. Ids do not depend on it, so neither does the
         fingerprint. It stands in ``tokenizer_config.json``; core adds it to what a part's ``load`` returns."""
         ...
+
+
+def first_id(tokenizer: TextTokenizer) -> int:
+    """The id that a document begins with, in training, in evaluation and in generation: the tokenizer's own
+    ``first_id``, or else its end token, after which documents stand in models made here.
+
+    ``encode_batch`` never gives it: whoever begins a document puts it there. Chats begin as their template says.
+    """
+    return int(getattr(tokenizer, "first_id", tokenizer.end_id))
 
 
 @runtime_checkable

@@ -107,5 +107,5 @@ def tell(context: StageContext, job: Job) -> None:
     context.note(f"mixture: {', '.join(told)}")
 
 
-def _vocabulary(told: TokensInfo) -> tuple[str, int, int]:
-    return told.fingerprint, told.end_id, told.pad_id
+def _vocabulary(told: TokensInfo) -> tuple[str, int, int, int]:
+    return told.fingerprint, told.first_id, told.end_id, told.pad_id

@@ -58,8 +58,10 @@ def check(context: StageContext, sources: Mapping[str, Path], vocab_size: int) -
 
 
 def _special(context: StageContext, stage: str, told: tokens.TokensInfo, vocab_size: int) -> Iterator[Problem]:
-    """The manifest's own ids, which fill batches and end documents."""
-    for name, index in (("end_id", told.end_id), ("pad_id", told.pad_id)):
+    """The manifest's own ids, which fill batches, and begin and end documents."""
+    for name, index in (("first_id", told.first_id), ("end_id", told.end_id), ("pad_id", told.pad_id)):
+        if name == "first_id" and index == told.end_id:
+            continue
         if not 0 <= index < vocab_size:
             yield _beyond(context, stage, f"{tokens.MANIFEST} of {stage} has {name} {index}", vocab_size)
 

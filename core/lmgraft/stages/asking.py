@@ -17,7 +17,7 @@ from lmgraft.errors import Problem, UserError
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.evaluator import Score
 from lmgraft.seams.parallelism import Engine, EnginePlan, ModelHandle, Sampling, Scored
-from lmgraft.seams.tokenizer import TextTokenizer
+from lmgraft.seams.tokenizer import TextTokenizer, first_id
 from lmgraft.stages.plugin import Sample
 from lmgraft.training.events import Events, FileEvents, NoEvents
 
@@ -30,8 +30,8 @@ def score_file(folder: Path, evaluator: str) -> Path:
 
 
 def prompt_ids(tokenizer: TextTokenizer, prompt: str) -> list[int]:
-    """The ids that a prompt is given as: a document starts after the end token, as it did in training."""
-    return [tokenizer.end_id, *tokenizer.encode_batch([prompt])[0]]
+    """The ids that a prompt is given as: those of a document's start, as in training."""
+    return [first_id(tokenizer), *tokenizer.encode_batch([prompt])[0]]
 
 
 def chat_ids(tokenizer: TextTokenizer, question: str) -> list[int] | None:

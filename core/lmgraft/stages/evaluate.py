@@ -72,7 +72,7 @@ class Evaluate:
         context = architecture_for(model.path).context()
         sample = self._config.sample
         asked = [
-            (f"sample.prompts: prompt {number}", "the end token before it", prompt_ids(tokenizer, prompt))
+            (f"sample.prompts: prompt {number}", "the token that begins it", prompt_ids(tokenizer, prompt))
             for number, prompt in enumerate(sample.prompts, 1)
         ]
         asked += [

@@ -14,6 +14,7 @@ from lmgraft.encoding.choosing import choose, reason, reference_of, refusal
 from lmgraft.encoding.engines import Engine, Reference, Unusable
 from lmgraft.encoding.pipeline import encode_split
 from lmgraft.errors import Problem, UserError
+from lmgraft.seams.tokenizer import first_id
 from lmgraft.stages import _encode_rows
 from lmgraft.stages.encoders import Encoder
 from lmgraft.stages.plugin import TokensStage
@@ -68,6 +69,7 @@ class Tokens:
             end_id=saved.end_id,
             pad_id=saved.pad_id,
             splits=counts,
+            first_id=first_id(saved),
         ).write(context.out)
 
     def _splits(self, context: StageContext) -> dict[str, int]:

@@ -63,6 +63,7 @@ class Train:
     def run(self, context: StageContext) -> None:
         from lmgraft import chat
         from lmgraft.artifacts import tokenizer
+        from lmgraft.seams.tokenizer import first_id
         from lmgraft.stages import _token_ids as token_ids
         from lmgraft.training.events import Follower
 
@@ -82,14 +83,16 @@ class Train:
             Follower(context, job.folder, bar, job.checkpoints),
         ):
             parallelism.launch(partial(work, job))
-        tokenizer.copy(job.tokenizer, context.out)
         layers.pass_on(job)
+        tokenizer.copy(job.tokenizer, context.out)
         template = getattr(job.part("objective"), "chat_template", None)
         if template is not None:
             tokenizer.set_chat_template(context.out, template(tokenizer.load(job.tokenizer)))
         saved = tokenizer.load(context.out)
         stops = chat.stop_ids(saved, saved.chat_template)
-        checkpoint.set_token_ids(context.out, end_id=saved.end_id, pad_id=saved.pad_id, stop_ids=stops)
+        checkpoint.set_token_ids(
+            context.out, end_id=saved.end_id, pad_id=saved.pad_id, stop_ids=stops, first_id=first_id(saved)
+        )
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
         yield "parameters", f"{checkpoint.parameters(artifact.path):,}"
@@ -190,10 +193,10 @@ def work(job: Job, make_engine: Callable[[EnginePlan], Engine]) -> None:
         clip=settings.clip,
         compile=settings.compile,
         trainable=adapter.trainable(job),
+        trainable_layers=layers.chosen(job),
         frozen_rows=job.frozen_rows,
     )
     engine = make_engine(plan)
-        trainable_layers=layers.chosen(job),
     loop = LoopPlan(
         steps=settings.steps,
         peak=optimizer.peak(),

@@ -206,7 +206,7 @@ class EvaluatorSuite(PartSuite):
                     f"{self.name} asks what a model with a context of {context} cannot answer",
                     str(error),
                     "cut the prefix at its left, len(prefix) + len(continuation) <= handle.context + 1, and begin a "
-                    "text after tokenizer.end_id; or count the item as too long",
+                    "text with lmgraft.seams.tokenizer.first_id(tokenizer); or count the item as too long",
                 )
 
     def test_nothing_to_ask(self) -> None:

@@ -17,7 +17,7 @@ from lmgraft.artifacts import corpus
 from lmgraft.seams.architecture import Outputs
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.objective import Batch, Example, Loss, Objective
-from lmgraft.seams.tokenizer import TextTokenizer
+from lmgraft.seams.tokenizer import TextTokenizer, first_id
 from lmgraft.testing.outcome import Nonconforming
 from lmgraft.training.examples import Examples
 from lmgraft.training.laying import Encoding, encode
@@ -149,11 +149,13 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 def windows(texts: Sequence[str], tokenizer: TextTokenizer, width: int) -> list[Batch]:
     """Rows (1, width) of packed text as a tokens stage and the loader make them: no unit and no role."""
-    stream = [token for ids in tokenizer.encode_batch(texts) for token in (*ids, tokenizer.end_id)]
+    encoded, begin = tokenizer.encode_batch(texts), first_id(tokenizer)
+    stream = [token for ids in encoded for token in (*ids, tokenizer.end_id)]
+    read = [token for ids in encoded for token in (*ids, begin)]  # an end is predicted, and read as a beginning
     found = []
     for start in range(0, len(stream) - width, width):
-        held = torch.tensor(stream[start : start + width + 1])
-        tokens, targets = held[None, :-1], held[None, 1:]
+        tokens = torch.tensor(read[start : start + width])[None]
+        targets = torch.tensor(stream[start + 1 : start + width + 1])[None]
         found.append(Batch(tokens, targets, torch.ones(1, width), torch.arange(width)[None]))
     return found
 

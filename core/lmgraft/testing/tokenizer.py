@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from lmgraft.seams.tokenizer import ExtendingTokenizer
+from lmgraft.seams.tokenizer import ExtendingTokenizer, first_id
 from lmgraft.testing._tokenizer_base import TokenizerBase, files_of, quoted, special_tokens
 from lmgraft.testing._vocabularies import remapped
 from lmgraft.testing.elsewhere import Failed, elsewhere
@@ -140,7 +140,7 @@ class TokenizerSuite(TokenizerBase):
                 cause,
                 "ids are ints from 0 to vocab_size - 1, and vocab_size is the highest one plus one, special ones too",
             )
-        for name, index in (("end_id", loaded.end_id), ("pad_id", loaded.pad_id)):
+        for name, index in (("end_id", loaded.end_id), ("pad_id", loaded.pad_id), ("first_id", first_id(loaded))):
             remedy = "give special tokens ids of their own below vocab_size"
             self.require(0 <= index < size, f"{self.name}: {name} is {index}", f"vocab_size is {size}", remedy)
         sizes = loaded.token_bytes()

@@ -8,6 +8,10 @@ stream positions ``[i * seq_len, (i + 1) * seq_len)`` and predicts the token aft
 predicted exactly once an epoch, the last sample's missing rest is padding without weight, and the first token of every
 document is predicted from an end token, which is how the evaluator asks for it.
 
+**Other beginnings.** Where ``tokens.json`` names another id that documents begin with (``<s>`` of somebody's
+tokenizer), an input row holds that one in place of the end token before each document. The file and the targets stay as
+they are: the document before is closed by its end token, and the beginning is never predicted.
+
 **Segments.** The end token stands on both sides of a document: predicted by the last token of the document before it,
 and read as the *first* token of the document after it. In an input row a new segment therefore begins *at* the end
 token, with position 0; attention within a segment never reaches the document before. Padding has segment -1.
@@ -43,6 +47,7 @@ ROUNDS = 8
 NOTHING = -1
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 Words = NDArray[np.uint64]
 
 
@@ -123,6 +128,7 @@ class PackedDataset:
             raise UserError(Problem(f"{path / split}.bin and .idx are not those of their folder", cause, remedy))
         self.seq_len = seq_len
         self.end_id = held.end_id
+        self.first_id = held.first_id
         self.pad_id = held.pad_id
         self.vocab_size = held.vocab_size
         self.tokens = self.file.tokens
@@ -148,9 +154,13 @@ class PackedDataset:
         window[at == -1] = self.end_id  # what the first sample begins with and the file does not hold
         filled = at[:, 1:] < self.tokens
         self._check(window, at)
-        segments, positions = self._segments(samples)
+        begun = self._begun(samples)
+        inputs = window[:, :-1]
+        if self.first_id != self.end_id:
+            inputs = np.where(begun, self.first_id, inputs)
+        segments, positions = _segments(begun)
         return Rows(
-            tokens=np.where(filled, window[:, :-1], self.pad_id),
+            tokens=np.where(filled, inputs, self.pad_id),
             targets=np.where(filled, window[:, 1:], -1),
             positions=np.where(filled, positions, 0),
             segments=np.where(filled, segments, -1),
@@ -165,8 +175,8 @@ class PackedDataset:
         cause = f"the vocabulary of {tokens.MANIFEST} has the ids 0 to {self.vocab_size - 1:,}"
         raise UserError(Problem(fact, cause, "make the folder again with the tokenizer that the model has"))
 
-    def _segments(self, samples: Ints) -> tuple[Ints, Ints]:
-        """Segment numbers, from 0 in each row, and positions, from 0 at each new segment and at the row's start.
+    def _begun(self, samples: Ints) -> Bools:
+        """Where in the rows (B, T) a document begins.
 
         A document that begins at token s of the file follows an end token at position s of the stream, so stream
         positions and document starts are the same numbers.
@@ -178,12 +188,18 @@ class PackedDataset:
         rows = np.repeat(np.arange(len(samples)), counts)
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         columns = self.file.starts(first[rows] + within) - starts[rows]
-        marks = np.zeros((len(samples), self.seq_len), dtype=np.int64)
-        marks[rows, columns] = 1
-        marks[:, 0] = 0
-        column = np.arange(self.seq_len)
-        opened = np.maximum.accumulate(np.where(marks == 1, column, 0), axis=1)
-        return np.cumsum(marks, axis=1), column - opened
+        begun = np.zeros((len(samples), self.seq_len), dtype=np.bool_)
+        begun[rows, columns] = True
+        return begun
+
+
+def _segments(begun: Bools) -> tuple[Ints, Ints]:
+    """Segment numbers, from 0 in each row, and positions, from 0 at each new segment and at the row's start."""
+    marks = begun.astype(np.int64)
+    marks[:, 0] = 0
+    column = np.arange(begun.shape[1])
+    opened = np.maximum.accumulate(np.where(marks == 1, column, 0), axis=1)
+    return np.cumsum(marks, axis=1), column - opened
 
 
 class Loader:

@@ -13,7 +13,7 @@ import torch
 from lmgraft.seams.architecture import Outputs
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.objective import Batch, Example, Loss
-from lmgraft.seams.tokenizer import TextTokenizer
+from lmgraft.seams.tokenizer import TextTokenizer, first_id
 
 from lmgraft_causal_lm.plugin import CausalLMConfig
 
@@ -31,11 +31,11 @@ class CausalLM:
         return frozenset({"text"})
 
     def encode(self, document: Document, tokenizer: TextTokenizer) -> list[Example]:
-        """The end token, the text, the end token: a model so trained can start from the end token alone."""
+        """The token that a document begins with (the end token in models made here), the text, the end token."""
         if not document.text:
             return []
         (ids,) = tokenizer.encode_batch([document.text])
-        tokens = [tokenizer.end_id, *ids, tokenizer.end_id]
+        tokens = [first_id(tokenizer), *ids, tokenizer.end_id]
         return [Example(tokens=tokens, weights=[0.0] + [1.0] * (len(tokens) - 1))]
 
     def normalizers(self, batch: Batch) -> dict[str, float]:

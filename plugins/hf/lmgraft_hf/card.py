@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmgraft.artifacts import checkpoint
+from lmgraft.artifacts import checkpoint, tokenizer
 from lmgraft.printable import printable
 from lmgraft.seams.exporter import Known
 
@@ -27,7 +27,7 @@ def card(folder: Path, config: Mapping[str, Any], known: Known, template: str | 
     sections = [
         "\n".join(_header(config, known)),
         "\n".join(_about(folder, config, known)),
-        "\n".join(_use(config, template)),
+        "\n".join(_use(folder, config, template)),
         *("\n".join(section) for section in (_origin(known), _data(known), _scores(known), _licence(known))),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -75,7 +75,7 @@ def _about(folder: Path, config: Mapping[str, Any], known: Known) -> Iterator[st
     yield from _table(("", ""), rows)
 
 
-def _use(config: Mapping[str, Any], template: str | None) -> Iterator[str]:
+def _use(folder: Path, config: Mapping[str, Any], template: str | None) -> Iterator[str]:
     yield "## Use"
     yield ""
     if not _for_transformers(config):
@@ -93,13 +93,31 @@ def _use(config: Mapping[str, Any], template: str | None) -> Iterator[str]:
         yield '    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True'
         yield ")"
     else:
-        yield "# A text begins with this token, as in training."
-        yield 'text = (tokenizer.bos_token or "") + "Once upon a time"'
-        yield 'inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")'
+        yield from _text_inputs(folder)
     yield 'inputs.pop("token_type_ids", None)'
     yield "answer = model.generate(**inputs, max_new_tokens=100)"
     yield 'print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))'
     yield "```"
+
+
+def _text_inputs(folder: Path) -> Iterator[str]:
+    if _begins_by_itself(folder):
+        yield 'inputs = tokenizer("Once upon a time", return_tensors="pt")'
+        return
+    yield "# A text begins with this token, as in training."
+    yield 'text = (tokenizer.bos_token or "") + "Once upon a time"'
+    yield 'inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")'
+
+
+def _begins_by_itself(folder: Path) -> bool:
+    """Whether transformers puts a token before a text: by tokenizer.json alone, whatever else is told."""
+    file = folder / tokenizer.FILE
+    if not file.is_file():
+        return False
+    try:
+        return tokenizer.first_of(json.loads(file.read_text(encoding="utf-8")), {}) is not None
+    except (AttributeError, KeyError, TypeError, ValueError):  # a part may keep what it likes there
+        return False
 
 
 def _origin(known: Known) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The evaluator: a model's perplexity, bits per byte and bits per character on a split of a corpus.
 
 What is counted
-- Every token of a document once, given the end token and all of the document's text before it that fits.
+- Every token of a document once, given what documents begin with (the end token in models made here) and all of the
+  document's text before it that fits.
 - The end token after a document is not predicted. Special tokens contribute neither bytes nor nats, as in nanochat's
   ``loss_eval.py``; where a document's text holds one, the scored text is the text without it.
 - ``perplexity`` = exp(nats / tokens), ``bits_per_byte`` = nats / (ln 2 x UTF-8 bytes), ``bits_per_character`` =
@@ -22,7 +23,7 @@ from lmgraft.errors import Problem, UserError
 from lmgraft.seams.data_source import Document
 from lmgraft.seams.evaluator import EvaluationData, Score
 from lmgraft.seams.parallelism import ModelHandle
-from lmgraft.seams.tokenizer import TextTokenizer
+from lmgraft.seams.tokenizer import TextTokenizer, first_id
 
 from lmgraft_perplexity.compressors import Compressed, compressors
 from lmgraft_perplexity.plugin import PerplexityConfig
@@ -127,12 +128,13 @@ class Perplexity:
         window: int,
         stride: int,
     ) -> Iterator[Request]:
+        begin = first_id(tokenizer)
         for group in _chunks(documents, ENCODED):
             texts = [_text(document) for document in group]
             for text, ids in zip(texts, tokenizer.encode_batch(texts), strict=True):
                 holds_special = any(special[token] for token in ids)
                 counts.add_text(tokenizer.decode(ids, skip_special=True) if holds_special else text)
-                yield from windows(ids, tokenizer.end_id, window=window, stride=stride)
+                yield from windows(ids, begin, window=window, stride=stride)
 
     def _empty(self, documents: int, seen: set[str]) -> Problem:
         split = self._config.split.value

@@ -8,18 +8,18 @@ __all__ = ["windows"]
 
 
 def windows(
-    ids: Sequence[int], end_id: int, *, window: int, stride: int
+    ids: Sequence[int], first_id: int, *, window: int, stride: int
 ) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
     """(prefix, continuation) pairs whose continuations, joined, are ``ids``.
 
     The model reads at most ``window`` tokens to predict any one: prefix and continuation together are at most
-    ``window + 1`` ids. The first window starts from the end token and predicts up to ``window`` tokens; every further
+    ``window + 1`` ids. The first window starts from ``first_id`` and predicts up to ``window`` tokens; every further
     one predicts ``stride`` tokens (the last the rest) and is filled up with all the left context that fits. This is
     the sliding window of Hugging Face's "Perplexity of fixed-length models"; two deviations: the first token is
-    predicted too (from the end token, as the model saw documents start in training), and a short last window keeps
+    predicted too (from what documents begin with, as the model saw them in training), and a short last window keeps
     its full left context.
     """
-    sequence = [end_id, *ids]
+    sequence = [first_id, *ids]
     start = 1
     while start < len(sequence):
         stop = min(start + (window if start == 1 else stride), len(sequence))

@@ -60,6 +60,7 @@ class TakeModel:
         """Copying starts over after a kill: half a file is worth nothing."""
         from lmgraft import chat
         from lmgraft.artifacts import tokenizer
+        from lmgraft.seams.tokenizer import first_id
 
         folder = folder_of(self._config.path)
         checkpoint.verify(folder)
@@ -67,7 +68,9 @@ class TakeModel:
         saved = tokenizer.load(context.out)
         self._weights(context, folder, saved.vocab_size)
         stops = (*_ends(folder, saved.vocab_size), *chat.stop_ids(saved, saved.chat_template))
-        checkpoint.set_token_ids(context.out, end_id=saved.end_id, pad_id=saved.pad_id, stop_ids=stops)
+        checkpoint.set_token_ids(
+            context.out, end_id=saved.end_id, pad_id=saved.pad_id, stop_ids=stops, first_id=first_id(saved)
+        )
 
     def summary(self, artifact: Artifact) -> Iterator[tuple[str, str]]:
         yield "parameters", f"{checkpoint.parameters(artifact.path):,}"

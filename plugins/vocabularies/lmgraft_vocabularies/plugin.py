@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lmgraft.component import Component, ComponentConfig, execution
@@ -83,8 +84,13 @@ class PretrainedConfig(ComponentConfig):
 
     @classmethod
     def opening(cls, path: str) -> PretrainedConfig:
-        """A model that is there is read whatever its pattern: only one that is trained is to leave as GGUF."""
-        return cls(path=path, any_pattern=True)
+        """A model that is there is read whatever its pattern: only one that is trained is to leave as GGUF. Of a model
+        folder all files count: what names its special tokens lies beside its vocabulary."""
+        from lmgraft.artifacts.tokenizer import CONFIG
+
+        file = Path(path)
+        whole = file.stem == "tokenizer" and (file.parent / CONFIG).is_file()
+        return cls(path=str(file.parent if whole else file), any_pattern=True)
 
     def check(self) -> Iterator[Problem | str]:
         if not self.path:

@@ -87,7 +87,8 @@ class SentenceBase:
             found = _occurring({piece.text for piece in missing}, self._protected)
             missing = [piece for piece in missing if piece.text not in found]
         self._vocabulary.append_pieces(self._scored(missing))
-        self._vocabulary.content = to_json(self._model)
+        post_processor = self._vocabulary.content.get("post_processor")
+        self._vocabulary.content = {**to_json(self._model), "post_processor": post_processor}
         return len(missing)
 
     def _scored(self, pieces: list[Piece]) -> list[Piece]:

@@ -16,6 +16,7 @@ from typing import Any
 from lmgraft.artifacts.tokenizer import CONFIG, FILE
 from lmgraft.errors import Problem, UserError
 
+from lmgraft_vocabularies import beginning
 from lmgraft_vocabularies.convert import added, to_json
 from lmgraft_vocabularies.library import opened
 from lmgraft_vocabularies.reading import find, read_json
@@ -50,6 +51,8 @@ class Vocabulary:
     """``eos_token`` and its like -> the token."""
     more_special: list[str] = field(default_factory=list)
     chat_template: str | None = None
+    add_bos: bool | None = None
+    """``add_bos_token``: whether texts begin with ``bos_token``; the post-processor says the same."""
 
     def ids(self) -> dict[str, int]:
         """Every token, special ones included -> its id."""
@@ -137,8 +140,11 @@ class Vocabulary:
             (folder / MODEL).write_bytes(self.model.data)
 
     def _config(self) -> dict[str, Any]:
-        roles = {"bos_token": self.roles["eos_token"], **self.roles}
+        first = beginning.first_token(self.content, self.ids())
+        roles = {"bos_token": first or self.roles["eos_token"], **self.roles}
         config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", **roles}
+        if self.add_bos is not None:
+            config["add_bos_token"] = self.add_bos
         config["clean_up_tokenization_spaces"] = False
         if self.more_special:
             config["additional_special_tokens"] = self.more_special
@@ -165,7 +171,7 @@ def read(path: Path) -> Vocabulary:
     found = Vocabulary(path, content, model)
     if model is not None:
         found.roles = _roles_of(model)
-    _read_config(found, files.config, files.template)
+    _read_config(found, files.config, files.template, model_alone=files.json is None)
     return found
 
 
@@ -192,7 +198,7 @@ def _roles_of(model: SentenceModel) -> dict[str, str]:
     return {**found, "unk_token": model.unknown_piece}
 
 
-def _read_config(found: Vocabulary, path: Path | None, template: Path | None) -> None:
+def _read_config(found: Vocabulary, path: Path | None, template: Path | None, *, model_alone: bool) -> None:
     config = {} if path is None else read_json(path)
     ids = found.ids()
     for role in _ROLES:
@@ -200,6 +206,8 @@ def _read_config(found: Vocabulary, path: Path | None, template: Path | None) ->
         token = token.get("content") if isinstance(token, dict) else token
         if isinstance(token, str) and token in ids:
             found.roles[role] = token
+    found.add_bos = beginning.told_by(config, model_alone=model_alone)
+    beginning.settle(found.content, found.add_bos, found.roles.get("bos_token"), ids)
     more = config.get("additional_special_tokens")
     listed = more if isinstance(more, list) else []
     tokens = [token.get("content") if isinstance(token, dict) else token for token in listed]

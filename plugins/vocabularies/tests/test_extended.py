@@ -112,6 +112,18 @@ def test_a_bare_model_gets_its_padding_token_behind_the_new_pieces(donor: Path, 
     assert sorted(part.inputs()) == ["base.model", "pieces.model"]
 
 
+def test_texts_begin_as_the_bases_do(tmp_path: Path, donor: Path) -> None:
+    base = sentence_piece_file(tmp_path / "base.model")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    base.rename(folder / "tokenizer.model")
+    config = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    found = extend(pretrained(folder, tmp_path / "base"), tmp_path / "out", pieces=str(donor))
+    assert (found.first_id, found.end_id) == (1, 2)
+    assert json.loads((tmp_path / "out" / "tokenizer.json").read_text())["post_processor"]["type"] == "TemplateProcessing"
+
+
 def test_english_stays_where_it_is_protected(sentence: Path, tmp_path: Path) -> None:
     donor = sentence_piece_file(tmp_path / "donor.model", "catsat 漢字 thatis cat\u2019s")
     before = saved.load(sentence).encode_batch(ENGLISH)

@@ -96,6 +96,60 @@ def test_transformers_reads_what_is_saved(sentence: Path, tmp_path: Path) -> Non
     assert (theirs.eos_token_id, theirs.pad_token_id, theirs.bos_token_id) == (found.end_id, found.pad_id, 1)
 
 
+@pytest.mark.parametrize(
+    ("told", "begins"),
+    [
+        ({"tokenizer_class": "LlamaTokenizer"}, True),
+        ({"tokenizer_class": "LlamaTokenizerFast", "add_bos_token": False}, False),
+        ({"tokenizer_class": "T5Tokenizer"}, False),
+        ({"add_bos_token": True}, True),
+        ({}, False),
+    ],
+)
+def test_a_sentencepiece_model_begins_texts_as_its_folder_says(
+    sentence: Path, tmp_path: Path, told: dict[str, Any], begins: bool
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    sentence.rename(folder / "tokenizer.model")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>", **told}))
+    found = load(tmp_path / "out", folder)
+    assert (found.first_id, found.begin_id, found.end_id) == (1 if begins else 2, 1, 2)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert theirs("the cat").input_ids == [1] * begins + found.encode_batch(["the cat"])[0]
+    again = load(tmp_path / "again", tmp_path / "out")
+    assert (again.first_id, again.fingerprint()) == (found.first_id, found.fingerprint())
+
+
+def test_a_post_processor_names_the_begin_token_where_nothing_else_does(byte_level: Path, tmp_path: Path) -> None:
+    def begun(content: dict[str, Any]) -> None:
+        index = max(content["model"]["vocab"].values()) + 1
+        content["model"]["vocab"]["<s>"] = index
+        content["added_tokens"].append({**content["added_tokens"][0], "id": index, "content": "<s>"})
+        content["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [index], "tokens": ["<s>"]}},
+        }
+
+    found = load(tmp_path / "out", edited(byte_level, begun))
+    assert found.first_id == found.begin_id == found.special_ids()["<s>"] != found.end_id
+
+
+def test_a_model_folder_is_opened_with_all_its_files(byte_level: Path, tmp_path: Path) -> None:
+    """What names its special tokens, and its chat template, lie beside tokenizer.json."""
+    from lmgraft import openers
+
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    byte_level.rename(folder / "tokenizer.json")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ eos_token }}"}))
+    openers.write(folder, tmp_path / "out")
+    assert saved.load(tmp_path / "out").chat_template == "{{ eos_token }}"
+
+
 def test_tokens_that_are_named(sentence: Path, tmp_path: Path) -> None:
     found = load(tmp_path / "out", sentence, end_token="<s>", pad_token="</s>")
     assert (found.end_id, found.pad_id) == (1, 2)

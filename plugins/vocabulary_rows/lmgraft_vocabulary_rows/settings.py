@@ -11,13 +11,13 @@ from lmgraft_vocabulary_rows.vocabulary import Exchange
 __all__ = ["of_new_vocabulary"]
 
 _IDS = re.compile(r"(^|_)token_(id|ids|index)$")
-_END, _PAD = "eos_token_id", "pad_token_id"
+_BEGIN, _END, _PAD = "bos_token_id", "eos_token_id", "pad_token_id"
 
 
 def of_new_vocabulary(config: Mapping[str, Any], words: Exchange) -> dict[str, Any]:
     """Every token's id as the new tokenizer has it (``bos_token_id`` ...); ids of tokens that are gone are left out.
 
-    The end and the padding are the tokenizer's own. Where several tokens end an answer, they all stay.
+    The beginning, the end and the padding are the tokenizer's own. Where several tokens end an answer, they all stay.
     """
     found = {}
     for key, value in config.items():
@@ -30,6 +30,8 @@ def of_new_vocabulary(config: Mapping[str, Any], words: Exchange) -> dict[str, A
     if "vocab_size" in config:
         found["vocab_size"] = len(words.rows)
     ends = found.get(_END)
+    if config.get(_BEGIN) is not None:
+        found[_BEGIN] = words.first_id
     several = isinstance(ends, list) and words.end_id in ends
     return found | {_END: ends if several else words.end_id, _PAD: words.pad_id}
 

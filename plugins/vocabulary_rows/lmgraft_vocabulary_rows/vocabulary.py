@@ -14,6 +14,7 @@ from typing import Any
 
 from lmgraft.artifacts import tokenizer as saved
 from lmgraft.errors import Problem, UserError
+from lmgraft.seams.tokenizer import first_id
 from tokenizers import Tokenizer
 
 __all__ = ["ABSENT", "Exchange", "OldTokenizer", "exchange"]
@@ -32,6 +33,8 @@ class Exchange:
     """Old id -> new id of the same token."""
     dropped: list[str]
     """Pieces with a row that the new vocabulary lacks, by old id."""
+    first_id: int
+    """What documents begin with, of the new tokenizer."""
     end_id: int
     """Of the new tokenizer."""
     pad_id: int
@@ -82,6 +85,7 @@ def exchange(model: Path, rows: int, tokenizer: Path) -> Exchange:
         rows=kept,
         moved=moved,
         dropped=[piece for piece, _ in sorted(before.items(), key=lambda item: item[1]) if piece not in after],
+        first_id=first_id(loaded),
         end_id=loaded.end_id,
         pad_id=loaded.pad_id,
         old=OldTokenizer(old),

@@ -101,6 +101,16 @@ def test_rows_follow_their_tokens_where_ids_have_moved(tmp_path: Path) -> None:
     assert (generation["eos_token_id"], generation["pad_token_id"]) == ([ids[END], ids[also]], ids[PAD])
 
 
+def test_a_beginning_of_the_new_tokenizers_own(tmp_path: Path) -> None:
+    """Documents begin with it from now on."""
+    model, new = llama(tmp_path / "in"), vocabulary(tmp_path / "new", EXTENDED)
+    told = json.loads((new / saved.CONFIG).read_text())
+    (new / saved.CONFIG).write_text(json.dumps({**told, "bos_token": "A", "add_bos_token": True}))
+    merge(model, new, tmp_path / "out")
+    loaded = saved.load(new)
+    assert checkpoint.read_config(tmp_path / "out")["bos_token_id"] == loaded.first_id != loaded.end_id
+
+
 def test_ids_of_a_plain_config(tmp_path: Path) -> None:
     model = llama(tmp_path / "in")
     config = checkpoint.read_config(model) | {"eos_token_id": 7, "image_token_index": 9, "forced_token_id": -1}

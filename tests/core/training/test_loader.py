@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lmgraft.artifacts.tokens import SplitCount, TokensInfo, TokenWriter, token_dtype
+from lmgraft.artifacts.tokens import info as tokens_info
 from lmgraft.errors import UserError
 from lmgraft.seams.objective import Batch
 from lmgraft.training.loader import NOTHING, Loader, PackedDataset, permute, validation_batches
@@ -249,3 +250,42 @@ def test_missing_and_empty_splits_are_user_errors(tmp_path: Path) -> None:
         PackedDataset(tmp_path, "validation", 8)
     with pytest.raises(UserError, match="is empty"):
         PackedDataset(tmp_path, "train", 8)
+
+
+def begun_with(folder: Path, out: Path, first: int) -> Path:
+    """The same files, of a tokenizer whose documents begin with another token than the end."""
+    out.mkdir()
+    for file in folder.glob("train.*"):
+        (out / file.name).write_bytes(file.read_bytes())
+    told = tokens_info(folder)
+    TokensInfo(told.vocab_size, told.dtype, told.fingerprint, told.end_id, told.pad_id, told.splits, first).write(out)
+    return out
+
+
+def test_documents_begin_as_the_tokenizer_says(tmp_path: Path) -> None:
+    """Only where a document is read for the first time: what is predicted, and all else, stays as it is."""
+    (tmp_path / "plain").mkdir()
+    plain = pack(tmp_path / "plain", [[5, 6, 7], [], [8, 9], [10], [11, 12, 13, 14]])
+    dataset = PackedDataset(begun_with(plain, tmp_path / "begun", 3), "train", 4)
+    found = dataset.rows(np.array([0, 1, 2, 3, NOTHING]))
+    assert found.tokens.tolist() == [[3, 5, 6, 7], [3, 3, 8, 9], [3, 10, 3, 11], [12, 13, 14, PAD], [PAD] * 4]
+    assert found.targets[:4].tolist() == [[5, 6, 7, 0], [0, 8, 9, 0], [10, 0, 11, 12], [13, 14, 0, -1]]
+
+
+@pytest.mark.parametrize("length", [1, 7, 16, 1000])
+def test_another_beginning_changes_nothing_else(folder: Path, tmp_path: Path, length: int) -> None:
+    plain = PackedDataset(folder, "train", length)
+    begun = PackedDataset(begun_with(folder, tmp_path / "begun", 69_999), "train", length)
+    every = np.array([*range(len(plain)), NOTHING])
+    one, two = plain.rows(every), begun.rows(every)
+    ends = one.tokens == END
+    assert (ends.sum() == len(plain.file)) and (two.tokens[ends] == 69_999).all()
+    assert (two.tokens[~ends] == one.tokens[~ends]).all()
+    for name in ("targets", "positions", "segments"):
+        assert (getattr(one, name) == getattr(two, name)).all()
+
+
+def test_the_beginning_stands_in_the_manifest_where_it_is_another(folder: Path, tmp_path: Path) -> None:
+    assert tokens_info(folder).first_id == END
+    assert "first_id" not in (folder / "tokens.json").read_text()
+    assert tokens_info(begun_with(folder, tmp_path / "begun", 3)).first_id == 3
