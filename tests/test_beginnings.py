@@ -1,7 +1,6 @@
 """A model of somebody else's whose tokenizer puts ``<s>`` before a text reads it everywhere, as in transformers.
 
-A small LLaMA as others publish them: what it is trained on, scored on, asked with and exported with begins alike. Models
-made here begin after the end token, as before.
+A small LLaMA as others publish them: what it is trained on, scored on, asked with and exported with begins alike.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from lmgraft import chat, loading
 from lmgraft.api import Run, run
-from lmgraft.artifacts import checkpoint, examples, tokens
+from lmgraft.artifacts import checkpoint, tokens
 from lmgraft.artifacts import tokenizer as tokenizers
 from lmgraft.generation.prompts import prompts
 from lmgraft.registry import build, registry
@@ -129,10 +128,10 @@ def test_rows_of_examples(model: Path) -> None:
 class Held:
     """Documents that are short enough for one window each."""
 
-    documents_of = [" ".join(texts(30)[number : number + 2])[:200] for number in range(0, 12, 2)]
+    texts = tuple(" ".join(texts(30)[number : number + 2])[:200] for number in range(0, 12, 2))
 
     def documents(self, split: str, columns: frozenset[str] = frozenset({"text"})) -> Any:
-        yield from (Document(id=str(number), text=text) for number, text in enumerate(self.documents_of))
+        yield from (Document(id=str(number), text=text) for number, text in enumerate(self.texts))
 
 
 def test_perplexity_is_that_of_transformers(model: Path) -> None:
@@ -140,7 +139,7 @@ def test_perplexity_is_that_of_transformers(model: Path) -> None:
     read = transformers.AutoTokenizer.from_pretrained(model)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
     nats, count = 0.0, 0
-    for text in Held.documents_of:
+    for text in Held.texts:
         ids = torch.tensor([read(text).input_ids])
         assert ids[0, 0] == BEGIN
         with torch.no_grad():

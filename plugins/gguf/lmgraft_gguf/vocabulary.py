@@ -3,8 +3,11 @@
 llama.cpp reads no rules, only a vocabulary and the *name* of the way in which text is split; ways that it has no name
 for cannot be written, and are refused here. Facts: ``src/llama-vocab.cpp`` of llama.cpp.
 
-What lmgraft puts before a text is the begin token, which in its own models is the end token (a document follows the end
-of another one): ``add_bos_token`` is true unless the folder's ``tokenizer_config.json`` says otherwise.
+What lmgraft puts before a text is the begin token here (``bos_token_id``, with ``add_bos_token``): the token that the
+tokenizer puts there by itself, or ``bos_token_id`` of ``config.json``, which in lmgraft's own models is the end token
+(a document follows the end of another one). Where the tokenizer puts none there and the model has a chat template,
+chats come first: the begin token is the template's ``bos_token``, and none is added where ``tokenizer_config.json``
+says so.
 """
 
 from __future__ import annotations
@@ -104,8 +107,8 @@ def _read(folder: Path, rows: int, content: Mapping[str, Any], config: Mapping[s
     _types(found, content)
     _pad(found, rows, folder)
     _distinct(found)
-    _special(found, folder, config)
     found.template = chat_template(folder, config)
+    _special(found, folder, config, saved.first_of(content, config))
     return found
 
 
@@ -169,21 +172,24 @@ def _distinct(found: Vocabulary) -> None:
         taken.add(piece)
 
 
-def _special(found: Vocabulary, folder: Path, config: Mapping[str, Any]) -> None:
-    """The ids that begin, end and fill texts, and the flags of what is put around them."""
+def _special(found: Vocabulary, folder: Path, config: Mapping[str, Any], first: int | None) -> None:
+    """The ids that begin, end and fill texts, and the flags of what is put around them; ``first`` is what the tokenizer
+    puts before a text."""
     index = {piece: number for number, piece in enumerate(found.tokens)}
     ends = _ends(folder, index.get(special(config, "eos_token") or ""))
     begin = _first(checkpoint.read_config(folder).get("bos_token_id"))
-    begin = index.get(special(config, "bos_token") or "", begin if begin is not None else ends[0])
-    found.ids |= {"bos": begin, "eos": ends[0]}
+    begin = begin if begin is not None else ends[0]
+    if found.template is not None:
+        begin = index.get(special(config, "bos_token") or "", begin)
+    found.ids |= {"bos": begin if first is None else first, "eos": ends[0]}
     if len(ends) > 1:
         found.ids["eot"] = ends[1]
     for name, key in (("padding", "pad_token"), ("unknown", "unk_token")):
         token = special(config, key)
         if token in index:
             found.ids[name] = index[token]
-    told = config.get("add_bos_token")
-    found.flags["add_bos_token"] = told if isinstance(told, bool) else True
+    silent = first is None and found.template is not None and config.get("add_bos_token") is False
+    found.flags["add_bos_token"] = not silent
     found.flags["add_eos_token"] = False
     wrong = [number for number in found.ids.values() if not 0 <= number < len(found.tokens)]
     if wrong:

@@ -24,12 +24,13 @@ from gguf_models import FAMILIES, byte_bpe, subword
 from llama_cpp import LlamaCpp
 from lmgraft import chat, loading
 from lmgraft.artifacts import tokenizer as saved
+from lmgraft.generation.prompts import prompts
 from lmgraft.seams.parallelism import Sampling
 from lmgraft.testing.inputs import NASTY, texts
 from lmgraft_gguf.exporter import GGUF
 from lmgraft_gguf.plugin import GGUFConfig, Type
 from lmgraft_gguf.quantise import Kind, as_bytes
-from tokenizers import Regex, Tokenizer, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, pre_tokenizers, processors, trainers
 
 ROWS = 608
 TEXTS = [
@@ -232,6 +233,37 @@ def test_a_text_begins_with_what_lmgraft_puts_before_it(tmp_path, words):
     gguf_models.model(folder, "llama", ROWS)
     llama, tokenizer = LlamaCpp(exported(folder, tmp_path / "out")), saved.load(folder)
     assert llama.ids("some text", special=True) == [tokenizer.end_id, *tokenizer.encode_batch(["some text"])[0]]
+
+
+BEGINNINGS = {
+    "its own": ({}, True, None),
+    "its own, with a template": ({"add_bos_token": True, "bos_token": "<|im_start|>"}, False, "{{ bos_token }}x"),
+    "none, and no template": ({"add_bos_token": False, "bos_token": "<|im_start|>"}, True, None),
+    "another for chats": ({"bos_token": "<|im_start|>"}, False, None),
+}
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_a_text_begins_as_somebody_elses_tokenizer_says(tmp_path, words, name):
+    """Llama 3's writes <|begin_of_text|> by its post-processor, others' files say it by add_bos_token, BLOOM's names a
+    bos_token that it never writes."""
+    told, processed, template = BEGINNINGS[name]
+    folder = dressed(tmp_path / "model", words)
+    gguf_models.model(folder, "llama", ROWS)
+    if processed:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        index = tokenizer.token_to_id("<|im_start|>")
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<|im_start|> $A", pair="$A $B", special_tokens=[("<|im_start|>", index)]
+        )
+        tokenizer.save(str(folder / "tokenizer.json"))
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) | told | ({"chat_template": template} if template else {})
+    file.write_text(json.dumps(config), encoding="utf-8")
+    llama, tokenizer = LlamaCpp(exported(folder, tmp_path / "out")), saved.load(folder)
+    ours = prompts(folder).text("some text")
+    assert llama.ids("some text", special=True) == ours == [tokenizer.first_id, *ours[1:]]
+    assert (tokenizer.first_id != tokenizer.end_id) == name.startswith("its own")
 
 
 @pytest.mark.parametrize("kind", [Type.f16, Type.q8_0, Type.q4_0])

@@ -121,7 +121,8 @@ def test_texts_begin_as_the_bases_do(tmp_path: Path, donor: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     found = extend(pretrained(folder, tmp_path / "base"), tmp_path / "out", pieces=str(donor))
     assert (found.first_id, found.end_id) == (1, 2)
-    assert json.loads((tmp_path / "out" / "tokenizer.json").read_text())["post_processor"]["type"] == "TemplateProcessing"
+    content = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
+    assert content["post_processor"]["type"] == "TemplateProcessing"
 
 
 def test_english_stays_where_it_is_protected(sentence: Path, tmp_path: Path) -> None:

@@ -279,7 +279,8 @@ def test_another_beginning_changes_nothing_else(folder: Path, tmp_path: Path, le
     every = np.array([*range(len(plain)), NOTHING])
     one, two = plain.rows(every), begun.rows(every)
     ends = one.tokens == END
-    assert (ends.sum() == len(plain.file)) and (two.tokens[ends] == 69_999).all()
+    assert ends.sum() == len(plain.file)
+    assert (two.tokens[ends] == 69_999).all()
     assert (two.tokens[~ends] == one.tokens[~ends]).all()
     for name in ("targets", "positions", "segments"):
         assert (getattr(one, name) == getattr(two, name)).all()
