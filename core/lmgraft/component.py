@@ -207,7 +207,9 @@ def is_execution(spec: dataclasses.Field[Any]) -> bool:
 
 def result_fields(config: ComponentConfig) -> dict[str, Any]:
     """The values that belong in an action key: no execution fields, no slots, no input names, no bookkeeping. A field
-    with the metadata ``identity`` names other stages; the stage's ``identity`` tells the same without their names."""
+    with the metadata ``identity`` is in the stage's ``identity``: where that is true, it names other stages and is told
+    there without their names; where it is ``"value"``, in one form for all that mean the same, and only if it is
+    set."""
     return {
         spec.name: getattr(config, spec.name)
         for spec in dataclasses.fields(config)

@@ -238,7 +238,7 @@ def _kept(config: type[Any], values: Mapping[str, Any]) -> Iterator[tuple[str, A
     for spec in dataclasses.fields(config):
         if spec.name not in values or spec.name in ("part", "kind") or is_execution(spec):
             continue
-        if "slot" in spec.metadata or {"input", "identity"} & spec.metadata.keys():
+        if "slot" in spec.metadata or "input" in spec.metadata or spec.metadata.get("identity") is True:
             continue
         value, inner = values[spec.name], hints.get(spec.name)
         if dataclasses.is_dataclass(inner) and isinstance(inner, type) and isinstance(value, Mapping):

@@ -23,7 +23,14 @@ RUN: dict[str, Any] = {
     "recipe": {
         "web": {"sources": {"hub": {"name": "org/texts", "split": "train", "revision": "main"}}, "workers": 7},
         "own": {"sources": {"python_docs": {"installed": ["numpy"]}}},
-        "pretrain": {"data": "web", "more_data": ["own"], "steps": 5, "log_every": 3},
+        "pretrain": {
+            "data": "web",
+            "more_data": ["own"],
+            "data_weights": {"web": 1.0, "own": 2.0},
+            "steps": 5,
+            "log_every": 3,
+            "trainable_layers": ["1-2"],
+        },
     },
 }
 
@@ -38,7 +45,7 @@ def test_lineage_is_in_the_order_of_work_and_leaves_others_out():
 
 def test_settings_are_those_that_decide():
     told = {stage.name: stage for stage in known.stages(known.from_run(RUN))}
-    assert told["pretrain"].settings == {"steps": 5}
+    assert told["pretrain"].settings == {"steps": 5, "trainable_layers": ["1-2"]}  # of data_weights stages are the keys
     assert told["pretrain"].parts == {}  # a layout changes how work is done
     assert told["web"].parts["sources.hub"] == {"name": "hub", "split": "train"}
     assert "workers" not in told["web"].settings

@@ -90,7 +90,7 @@ class TrainStage(StageConfig):
     """For rows: how they are laid into sequences; with ``best_fit`` ``batch`` and ``micro_batch`` count sequences."""
     trainable: list[str] = field(default_factory=list)
     """Only weights of these roles are trained (``embedding``, ``head``, ...); empty trains all."""
-    trainable_layers: list[str] = field(default_factory=list, metadata={"identity": True})
+    trainable_layers: list[str] = field(default_factory=list, metadata={"identity": "value"})
     """Only weights of these layers are trained: numbers from 0, ranges such as ``24-31``, and ``added``, those that a
     merge added to the model (``block_expansion``). Empty trains all. A weight of such a layer must be of a role in
     ``trainable`` too; one outside of all layers (embedding, head, last norm) is frozen unless ``trainable`` names its
