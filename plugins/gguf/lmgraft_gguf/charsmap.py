@@ -114,7 +114,7 @@ def _looked_up(text: str, known: Mapping[str, int]) -> bool:
         return True
     if len(text) != 2 or len(text.encode("utf-8", "surrogateescape")) >= 6:
         return False
-    first, mark = text
+    first, mark = text[0], text[1]
     return _is_mark(mark) and not _is_mark(first) and first not in known
 
 

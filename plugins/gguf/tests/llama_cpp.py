@@ -36,6 +36,9 @@ class LlamaCpp:
         """``special``: with what llama.cpp puts before a text; ``parse``: special tokens that are spelt count."""
         return self._post("/tokenize", content=text, add_special=special, parse_special=parse)["tokens"]
 
+    def text(self, ids: Sequence[int]) -> str:
+        return self._post("/detokenize", tokens=list(ids))["content"]
+
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:
         asked = {"n_predict": count, "temperature": 0, "samplers": ["temperature"], "cache_prompt": False}
         return self._post("/completion", prompt=list(ids), return_tokens=True, **asked)["tokens"]

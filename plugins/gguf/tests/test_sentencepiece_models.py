@@ -117,9 +117,10 @@ def test_every_character_of_the_table_becomes_the_same(tmp_path):
     assert differing(model, tmp_path / "out", lines) == []
 
 
-def test_greedy_text_is_the_same_and_padding_has_no_row(tmp_path):
+@pytest.mark.parametrize("settings", [LLAMA2, UNIGRAM])
+def test_greedy_text_is_the_same_and_padding_has_no_row(tmp_path, settings):
     """The padding token that lmgraft adds is behind the model's last row."""
-    content = trained(**LLAMA2)
+    content = trained(**settings)
     rows = len(pytest.importorskip("sentencepiece").SentencePieceProcessor(model_proto=content))
     model = folder(tmp_path / "model", content, rows)
     tokenizer = loading.load_tokenizer(model)
@@ -135,6 +136,8 @@ def test_greedy_text_is_the_same_and_padding_has_no_row(tmp_path):
     theirs = llama.greedy(ids, 16)
     assert list(ours)[: len(theirs)] == theirs
     assert len(theirs) > 2
+    spelt = tokenizer.encode_batch(["Only the way, to find 12."])[0]
+    assert llama.text(spelt).strip() == tokenizer.decode(spelt, skip_special=True).strip()
 
 
 @pytest.mark.parametrize(
