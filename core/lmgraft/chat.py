@@ -12,15 +12,15 @@ with the same switches, so a model tuned here is prompted the same way everywher
 - An answer and what stands before it are encoded apart. So a model that is asked sees the very ids that it was trained
   on, whatever the tokenizer would have merged across that border.
 
-A template may come from a stranger with his model: it is rendered in a sandbox without attributes of Python objects,
-and messages are data to it, never source.
+A template may come from a stranger with his model: it is rendered in a sandbox without attributes of Python objects and
+within a bound of work (:mod:`lmgraft.bounded`), and messages are data to it, never source.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -101,11 +101,12 @@ def encode_prompt(messages: Messages, tokenizer: TextTokenizer, template: str) -
     """
     special = _Special(tokenizer)
     messages = special.guarded(messages)
-    cut = _pieces(messages, template, special)
+    with _work(messages):
+        cut = _pieces(messages, template, special)
+        text = render(messages, template, add_generation_prompt=True)
     if cut and not cut[-1][1]:
         cut.pop()  # what follows the last answer goes with the opening of the next one, as in training
     pieces = [piece for piece, _ in cut]
-    text = render(messages, template, add_generation_prompt=True)
     done = "".join(pieces)
     return special.encode([*pieces, text[len(done) :]] if text.startswith(done) else [text])
 
@@ -118,7 +119,10 @@ def encode_chat(messages: Messages, tokenizer: TextTokenizer, template: str) -> 
     ids: list[int] = []
     weights: list[float] = []
     special = _Special(tokenizer)
-    for piece, answer in _pieces(special.guarded(messages), template, special):
+    messages = special.guarded(messages)
+    with _work(messages):
+        cut = _pieces(messages, template, special)
+    for piece, answer in cut:
         new = special.encode([piece])
         ids += new
         weights += [1.0 if answer else 0.0] * len(new)
@@ -145,13 +149,20 @@ def render(messages: Messages, template: str, *, add_generation_prompt: bool = F
     ``eos_token``."""
     for mark in (MARK, BEGIN):
         _refuse(messages, mark)
+    from lmgraft.bounded import TooMuchWork
+
     compiled = _compiled(source(template))
     plain = [{**message, "content": message.get("content") or ""} for message in messages]
     try:
-        text: str = compiled.render(
-            messages=plain, add_generation_prompt=add_generation_prompt, bos_token=BEGIN, eos_token=MARK, tools=None
-        )
+        with _work(messages):
+            text: str = compiled.render(
+                messages=plain, add_generation_prompt=add_generation_prompt, bos_token=BEGIN, eos_token=MARK, tools=None
+            )
         return text
+    except TooMuchWork as error:
+        shown = template if len(template) <= 60 else f"{template[:60]} ..."
+        fact = "the chat template cannot write this conversation"
+        raise UserError(Problem(fact, f"{error}: {shown}", "choose another: template=solar")) from error
     except Exception as error:  # a template is its author's program, and may end in whatever programs end in
         cause = f"{type(error).__name__}: {error}"
         raise UserError(
@@ -307,22 +318,19 @@ def _answers(messages: Messages) -> Iterator[int]:
     return (index for index, message in enumerate(messages) if message.get("role") == "assistant")
 
 
-@lru_cache(maxsize=32)
 def _compiled(text: str) -> Any:
-    import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from lmgraft import bounded
 
-    def raise_exception(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.filters["tojson"] = lambda value, ensure_ascii=False, **options: json.dumps(
-        value, ensure_ascii=ensure_ascii, **options
-    )
-    environment.globals["raise_exception"] = raise_exception
     try:
-        return environment.from_string(text)
+        return bounded.compiled(text)
     except Exception as error:  # Jinja's own, and what Python says of the program that it makes
         raise UserError(
             Problem("the chat template is no Jinja source", str(error), "choose another: template=solar")
         ) from error
+
+
+def _work(messages: Messages) -> AbstractContextManager[None]:
+    """What templates may do within: as much as a conversation of this length asks for."""
+    from lmgraft import bounded
+
+    return bounded.work(messages, sum(len(text) for message in messages for text in _texts(message)))

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from lmgraft.artifacts.tokenizer import set_chat_template
 from lmgraft.cli import main
 from lmgraft.cli.generate import generate
 from served_model import Inside, inside, serving
@@ -311,6 +312,22 @@ def test_a_model_without_a_template_tells_no_place(tmp_path: Path) -> None:
         body = {"model": "plain", "messages": ASK}
         told = httpx.post(one.url + "/v1/chat/completions", json=body, timeout=30)
     assert (told.status_code, "no chat template" in told.text, str(tmp_path) in told.text) == (400, True, False)
+
+
+def test_a_template_without_an_end_holds_nobody_up(tmp_path: Path) -> None:
+    template = "{{ bos_token }}{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    folder = write_model(tmp_path / "endless")
+    set_chat_template(folder, template)
+    with inside(folder) as one:
+        asked = time.monotonic()
+        told = httpx.post(one.url + "/v1/chat/completions", json={"model": "endless", "messages": ASK}, timeout=60)
+        assert time.monotonic() - asked < 30
+        body = {"model": "endless", "prompt": "Hello", "max_tokens": 4}
+        assert httpx.post(one.url + "/v1/completions", json=body, timeout=30).status_code == 200
+    message = told.json()["error"]["message"]
+    assert (told.status_code, told.json()["error"]["param"]) == (400, "messages")
+    assert "the chat template cannot write this conversation: it goes on for longer" in message
+    assert template[:40] in message
 
 
 def test_a_folder_whose_name_is_no_text_has_a_name_in_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
