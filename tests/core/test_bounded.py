@@ -20,8 +20,8 @@ MANY = "{% set b = range(99999)|list %}{% for i in range(99999) %}"
 LONG = "{% set b = 'a' * 99999 %}"
 
 WITHOUT_END = {
-    "loops": "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
-    "loops without turns": "{% for a in range(99999) %}{% for b in range(99999) if false %}{% endfor %}{% endfor %}",
+    "loops": "{% set b = range(99999) %}{% for i in b %}{% for j in b %}x{% endfor %}{% endfor %}",
+    "loops without turns": "{% set b = range(99999) %}{% for i in b %}{% for j in b if false %}{% endfor %}{% endfor %}",
     "macros": "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(80) }}",
     "recursive loops": "{% for a in [[1]] recursive %}{{ loop([[1]]) }}{{ loop([[1]]) }}{% endfor %}",
     "generators": "{% for i in range(99999) %}{{ range(99999)|map('abs')|select('none')|first }}{% endfor %}",
