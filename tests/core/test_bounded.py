@@ -21,7 +21,7 @@ LONG = "{% set b = 'a' * 99999 %}"
 
 WITHOUT_END = {
     "loops": "{% set b = range(99999) %}{% for i in b %}{% for j in b %}x{% endfor %}{% endfor %}",
-    "loops without turns": "{% set b = range(99999) %}{% for i in b %}{% for j in b if false %}{% endfor %}{% endfor %}",
+    "loops without turns": "{% set b = range(9999) %}{% for i in b %}{% for j in b if false %}{% endfor %}{% endfor %}",
     "macros": "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(80) }}",
     "recursive loops": "{% for a in [[1]] recursive %}{{ loop([[1]]) }}{{ loop([[1]]) }}{% endfor %}",
     "generators": "{% for i in range(99999) %}{{ range(99999)|map('abs')|select('none')|first }}{% endfor %}",
