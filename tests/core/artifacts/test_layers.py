@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lmgraft.artifacts.layers import Stack, joined_config, restacked, restacked_config, stack, stacks, unjoinable
+from lmgraft.artifacts.layers import (
+    NEW_LAYERS,
+    Stack,
+    added,
+    joined_config,
+    restacked,
+    restacked_config,
+    stack,
+    stacks,
+    unjoinable,
+)
 from lmgraft.artifacts.layers import unstackable as kinds
 from lmgraft.errors import UserError
 
@@ -82,3 +92,15 @@ def test_kinds_that_follow_from_a_number(config: dict[str, Any], order: list[int
 def test_what_is_no_decoder(config: dict[str, Any], names: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         stack(Path("in"), config, names)
+
+
+@pytest.mark.parametrize(
+    ("told", "found"), [([5, 2, 2], [2, 5]), ([], []), (None, []), ("25", []), ([1, "2"], []), ([True], []), ([-1], [])]
+)
+def test_added_layers_are_numbers_or_none(told: Any, found: list[int]) -> None:
+    assert added({NEW_LAYERS: told}) == found
+
+
+def test_added_layers_move_with_the_layers() -> None:
+    config = restacked_config({"num_hidden_layers": 4, NEW_LAYERS: [1, 3]}, 4, [0, 1, 2, 1, 3])
+    assert added(config) == [1, 3, 4]
