@@ -17,7 +17,8 @@ __all__ = ["BREAK", "apart", "changed"]
 
 #: Stands between a character and its marks while the table is looked up.
 BREAK = "\U0010fffd"
-_MARKS = r"\p{M}\x{200D}"
+#: Marks, and the other characters of three bytes that belong to the grapheme before them.
+_MARKS = r"\p{M}\x{200C}\x{200D}\x{0E33}\x{0EB3}\x{FF9E}\x{FF9F}"
 
 
 def apart(charsmap: bytes) -> str:

@@ -91,6 +91,9 @@ def test_a_mark_behind_a_letter_that_the_table_changes_is_kept(tmp_path: Path) -
     path = trained(tmp_path / "trained.model", model_type="bpe", byte_fallback=True)
     ours = opened(to_json(read_model(path)), path)
     assert ours.normalizer.normalize_str("\uff5d\u0329x") == "\u2581}\u0329x"
+    for mark in "\u0eb2\u0e32\u3099":  # what U+0EB3, U+0E33 and U+FF9E become, or end in
+        raw = {"\u0eb2": "\u0eb3", "\u0e32": "\u0e33", "\u3099": "\uff9e"}[mark]
+        assert mark in ours.normalizer.normalize_str(f"a\u00a0{raw}b")
     assert 0xFF5D in changed(read_model(path).charsmap)
     assert changed(b"") == changed(b"\xff" * 40) == []
 
