@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class Context:
     def advance(self, amount: float = 1, **shown: Any) -> None: ...
 
     def alive(self) -> None: ...
+
+    def emit(self, row: Mapping[str, Any]) -> None: ...
 
     def note(self, text: str) -> None:
         self.said.append(text)

@@ -65,6 +65,8 @@ class Facts:
     """By stage, what its artifact says: ``measure``, ``sample``, ``look``, and the first rows of ``changed``."""
     packed: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By stage, ``tokens.json`` or ``rows.json``; ``lengths`` by split where the file does not hold them."""
+    encoders: dict[str, str] = field(default_factory=dict)
+    """By stage, the library that encoded its text."""
     samples: list[SampleRow] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     """What is there and could not be read, in words."""
@@ -85,6 +87,8 @@ def gather(run_dir: Path) -> Facts:
         facts.run = manifest
     for row in _rows(run_dir / METRICS):
         facts.metrics.setdefault(str(row.get("stage", "")), Metrics()).add(row)
+        if isinstance(row.get("encoder"), str):
+            facts.encoders[str(row.get("stage", ""))] = row["encoder"]
     for stage, folder in _artifacts(run_dir, facts.run):
         _artifact(stage, folder, facts)
     if not facts.scores:

@@ -36,9 +36,9 @@ def lengths(folder: Path, split: str) -> dict[str, int]:
     return {str(edge): found[edge] for edge in sorted(found)}
 
 
-def packed(stage: str, found: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
+def packed(stage: str, found: Mapping[str, Any], setting: Mapping[str, Any], encoder: str = "") -> dict[str, Any]:
     """What the page says of one stage of kind ``tokens``: ``tokens.json`` or ``rows.json`` with the histograms of
-    ``lengths``, and the stage's node of the recipe.
+    ``lengths``, the stage's node of the recipe, and the library that encoded, where the run says it.
 
     Raises AttributeError, KeyError, TypeError or ValueError where they hold something else.
     """
@@ -47,7 +47,7 @@ def packed(stage: str, found: Mapping[str, Any], setting: Mapping[str, Any]) -> 
         "stage": stage,
         "vocabulary": count(found["vocab_size"]),
         "tokenizer": str(setting.get("tokenizer") or ""),
-        "encoder": "" if "objective" in found else str(setting.get("encoder") or ""),
+        "encoder": "" if "objective" in found else encoder or _asked_for(setting),
         "objective": str((found.get("objective") or {}).get("part", "")),
         "fingerprint": str(found.get("fingerprint", ""))[:12],
         "rows": "bytes" not in next(iter(splits.values()), {"bytes": 0}),
@@ -58,6 +58,12 @@ def packed(stage: str, found: Mapping[str, Any], setting: Mapping[str, Any]) -> 
             if (shown := (found.get("lengths") or {}).get(name) or splits[name].get("lengths"))
         ],
     }
+
+
+def _asked_for(setting: Mapping[str, Any]) -> str:
+    """The library that the recipe names; ``auto`` names none."""
+    name = str(setting.get("encoder") or "")
+    return "" if name == "auto" else name
 
 
 def _split(name: str, split: Mapping[str, Any]) -> dict[str, str]:

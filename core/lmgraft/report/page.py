@@ -48,7 +48,7 @@ def html(run_dir: Path) -> str:
         training=views.charts(facts),
         funnels=[funnel(stage, data) for stage, data in facts.funnels.items()],
         tokenizers=list(_views(facts, facts.tokenizers, tokenizer)),
-        packed=list(_views(facts, facts.packed, _packed(run))),
+        packed=list(_views(facts, facts.packed, _packed(facts))),
         samples=views.samples(facts),
         stages=views.stages(run),
         parts=views.parts(run),
@@ -69,9 +69,9 @@ def _views(
             facts.unread.append(f"what {stage} measured cannot be shown: {type(error).__name__}: {error}")
 
 
-def _packed(run: Mapping[str, Any]) -> Callable[[str, Mapping[str, Any]], dict[str, Any]]:
-    recipe = run.get("recipe") or {}
-    return lambda stage, found: packed(stage, found, recipe.get(stage) or {})
+def _packed(facts: Facts) -> Callable[[str, Mapping[str, Any]], dict[str, Any]]:
+    recipe = facts.run.get("recipe") or {}
+    return lambda stage, found: packed(stage, found, recipe.get(stage) or {}, facts.encoders.get(stage, ""))
 
 
 def _yaml(recipe: Mapping[str, Any]) -> str:

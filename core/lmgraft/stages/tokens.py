@@ -60,7 +60,9 @@ class Tokens:
                 raise UserError(refusal(context, error)) from error
             cause = reason(context.inputs["corpus"][0].path, error)
             context.note(f"{context.name}: starting over with tokenizers; gigatoken: {cause}")
+            engine = reference
             counts = self._encode(context, saved, reference, reference, splits)
+        context.emit({"encoder": engine.name})  # for the page: the artifact is the same, whichever it was
         tokenizers.copy(source, context.out)
         tokens.TokensInfo(
             vocab_size=saved.vocab_size,

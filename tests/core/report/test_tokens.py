@@ -129,7 +129,8 @@ def test_pieces_the_sample_and_changed_lines(run: Path) -> None:
 def test_packed_tokens_have_their_counts_and_a_histogram(run: Path) -> None:
     found = page(run)
     said = " ".join(found.text.split())
-    assert "tokenizer extended, 49,953 ids, fingerprint abcdef012345, encoder auto" in said
+    assert "tokenizer extended, 49,953 ids, fingerprint abcdef012345" in said
+    assert "encoder" not in said.partition("The recipe")[0].partition("fingerprint abcdef012345")[2][:40]
     assert "train 5 158 32 316 bytes 2.000 1.500" in rows(found)
     assert lengths(run / "stages" / "tokens", "train") == {"16": 2, "24": 2, "128": 1}
     assert "up to 16: 2; up to 24: 2; up to 128: 1" in found.text
@@ -140,6 +141,22 @@ def test_packed_tokens_have_their_counts_and_a_histogram(run: Path) -> None:
     ]
     assert heights[:2] == [130.0, 130.0]
     assert 65.0 in heights
+
+
+@pytest.mark.parametrize(
+    ("setting", "chosen", "shown"),
+    [("auto", "tokenizers", "tokenizers"), ("auto", "gigatoken", "gigatoken"), ("tokenizers", None, "tokenizers")],
+)
+def test_the_library_that_encoded_is_told_and_not_the_setting(
+    run: Path, setting: str, chosen: str | None, shown: str
+) -> None:
+    """``auto`` names none; a run of an older lmgraft tells what its recipe asked for."""
+    data = json.loads((run / "run.json").read_text())
+    data["recipe"]["tokens"]["encoder"] = setting
+    (run / "run.json").write_text(json.dumps(data))
+    if chosen is not None:
+        (run / "metrics.jsonl").write_text(json.dumps({"stage": "tokens", "encoder": chosen}) + "\n")
+    assert f"fingerprint abcdef012345, encoder {shown} " in " ".join(page(run).text.split())
 
 
 def test_rows_have_their_own_columns(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class Context:
     stop_after: int | None = None
     advanced: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
 
     @property
     def work(self) -> Path:
@@ -65,6 +66,9 @@ class Context:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def emit(self, row: Mapping[str, Any]) -> None:
+        self.rows.append(row)
 
     def alive(self) -> None:
         if self.stop_after is not None:
@@ -229,6 +233,7 @@ def test_gigatoken_is_taken_where_it_agrees(corpus: Path, tokenizer: Path, tmp_p
     Tokens(TokensStage()).run(told)
     assert len(told.notes) == 1
     assert "encoding with gigatoken" in told.notes[0]
+    assert told.rows == [{"encoder": "gigatoken"}]
 
 
 def test_without_gigatoken(corpus: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +242,7 @@ def test_without_gigatoken(corpus: Path, tokenizer: Path, tmp_path: Path, monkey
     told = context(corpus, tokenizer, tmp_path / "without")
     Tokens(TokensStage()).run(told)
     assert "encoding with tokenizers; gigatoken: it is not installed" in told.notes[0]
+    assert told.rows == [{"encoder": "tokenizers"}]
     assert contents(tmp_path / "with") == contents(tmp_path / "without")
     with pytest.raises(UserError, match=r"not installed \(pip install") as error:
         Tokens(TokensStage(encoder=Encoder.gigatoken)).run(context(corpus, tokenizer, tmp_path / "refused"))

@@ -61,6 +61,9 @@ class Context:
     def note(self, text: str) -> None:
         pass
 
+    def emit(self, row: Mapping[str, Any]) -> None:
+        pass
+
     def alive(self) -> None:
         time.sleep(self._pause)
 
