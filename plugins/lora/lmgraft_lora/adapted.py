@@ -123,6 +123,8 @@ class LoraArchitecture(AdaptedArchitecture):
         if place is None:
             return tensor.float()
         a, b = tensors[f"{place}.{A}"].float(), tensors[f"{place}.{B}"].float()
+        if not b.any():  # at its start, as in a layer that is not trained: adding 0 would make 0 of -0
+            return tensor.float()
         return torch.addmm(tensor.float(), b, a, alpha=self.scale)
 
     def hold(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:

@@ -57,6 +57,20 @@ def test_transformers_gives_the_adapted_answers(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_not_trained_is_exported_bit_for_bit(name: str, tmp_path: Path) -> None:
+    """As the layers beside ``trainable_layers`` are: negative zeros stay negative too."""
+    architecture, module = plain(name, tmp_path / "plain")
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter[::2] = -0.0
+    weights.export(tmp_path / "plain", weights.canonical(module), architecture, VOCABULARY)
+    made, changed = adapted(architecture, tmp_path / "plain")
+    weights.export(tmp_path / "folded", weights.canonical(changed), made, VOCABULARY)
+    first, second = ((tmp_path / at / "model.safetensors").read_bytes() for at in ("plain", "folded"))
+    assert first == second
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_generation_is_of_the_folded_weights(name: str, tmp_path: Path) -> None:
     architecture, _ = plain(name, tmp_path)
     made, changed = adapted(architecture, tmp_path)
