@@ -93,15 +93,17 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 def compose(ref: RecipeRef, overrides: Sequence[str], *, multirun: bool = False) -> DictConfig:
     """The composed config, ``hydra`` node included; every Hydra error comes out in three lines."""
-    from lmgraft import reword
+    from lmgraft import emptied, reword
 
-    parse(overrides)
+    parsed = parse(overrides)
     with reword.errors(ref, overrides):
-        return loader(ref).load_configuration(
+        config = loader(ref).load_configuration(
             config_name=ref.config_name,
             overrides=list(overrides),
             run_mode=RunMode.MULTIRUN if multirun else RunMode.RUN,
         )
+        emptied.empty(config, parsed)
+        return config
 
 
 def sweep_jobs(overrides: Sequence[str], params: dict[str, Any] | None) -> list[list[str]] | None:
