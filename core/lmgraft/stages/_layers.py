@@ -31,7 +31,7 @@ _WRITTEN = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 def of_settings(settings: TrainStage) -> Iterator[str]:
     """What is no layer's number."""
     for name in settings.trainable_layers:
-        match = _WRITTEN.fullmatch(name)
+        match = _WRITTEN.fullmatch(str(name))  # OmegaConf lets a list stand among the words
         if match is not None and match[2] is not None and int(match[1]) > int(match[2]):
             yield f"trainable_layers names {name!r}, which ends before it begins; write {match[2]}-{match[1]}"
         elif match is None and name != ADDED:
