@@ -1,5 +1,8 @@
 """What is known of a model, for its card: from a recipe's stages, or from the run.json of a run.
 
+A name such as ``org/name`` is that of a folder, where there is one below the working directory, and of a data set of
+the hub elsewhere: :func:`hidden` says so, since both may be meant. A card names no folder of this machine's.
+
 Only settings that decide what comes out are told: places on a machine and cadences are ``execution`` settings, and
 whatever looks like a secret is masked, as it is in run.json.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +31,7 @@ __all__ = [
     "asked",
     "described",
     "from_run",
+    "hidden",
     "lineage",
     "scores",
     "sources",
@@ -130,6 +134,18 @@ def asked(known: Known, names: Sequence[str]) -> Known:
 def as_plain(known: Known, names: Sequence[str]) -> dict[str, Any]:
     """The same as plain data, for a key."""
     return {name: canonical(getattr(known, name)) for name in names}
+
+
+def hidden(stages: Iterable[StageNode]) -> Iterator[str]:
+    """A note for each source of data sets that is given the name of one, where a folder of that name is read."""
+    for stage in stages:
+        for use in stage.parts:
+            if use.seam != "data_source" or not hasattr(use.config, "dataset"):
+                continue
+            for key, value in vars(use.config).items():
+                if isinstance(value, str) and _DATASET.fullmatch(value) and Path(value).is_dir():
+                    where = f"{stage.name}.{use.slot}.{key}={value}"
+                    yield f"{where} is a folder here, which is read in place of a data set of that name"
 
 
 def from_run(data: Mapping[str, Any]) -> list[Described]:
@@ -265,6 +281,4 @@ def _license(config: ComponentConfig | None) -> str:
 def _dataset(config: ComponentConfig | None) -> str:
     told = getattr(config, "dataset", "")
     told = told() if callable(told) else told
-    # Nothing that could be a place on this machine.
-    plain = isinstance(told, str) and _DATASET.fullmatch(told) is not None and not Path(told).exists()
-    return told if plain else ""
+    return told if isinstance(told, str) and _DATASET.fullmatch(told) is not None and not Path(told).is_dir() else ""

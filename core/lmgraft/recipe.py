@@ -360,9 +360,12 @@ def read(cfg: DictConfig, name: str, given: str = "") -> Recipe:
     if reader.problems:
         # A layout that serves every stage lacks the same package in each of them.
         raise UserError(list(dict.fromkeys(reader.problems)))
+    from lmgraft.known import hidden  # which reads recipes itself
+
+    found = tuple(stage for stage in stages if stage is not None)
     recipe = Recipe(
         name=name,
-        stages=tuple(stage for stage in stages if stage is not None),
+        stages=found,
         seed=cfg.seed,
         device=cfg.device,
         precision=cfg.precision,
@@ -370,7 +373,7 @@ def read(cfg: DictConfig, name: str, given: str = "") -> Recipe:
         store_dir=nodes.path(cfg, "store.dir"),
         trackers=tuple(trackers),
         resolved=nodes.resolved(cfg),
-        notes=tuple(reader.notes),
+        notes=(*reader.notes, *hidden(found)),
         given=reader.given,
     )
     # A part that serves several stages says the same of each of them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from lmgraft import known
+from lmgraft import compose, known, recipe
 from lmgraft.seams.exporter import Known
 
 RUN: dict[str, Any] = {
@@ -58,9 +58,33 @@ def test_sources_tell_licence_and_data_set_where_they_are_known(monkeypatch, tmp
     assert (named["hub"].dataset, named["hub"].license) == ("org/texts", "")
     assert named["python_docs"].license == ""  # docstrings of other packages are not Python's
     assert (named["strange"].part, named["strange"].license) == ("not_installed", "MIT")
-    (tmp_path / "org" / "texts").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)  # now it is a folder of this machine's, which no card names
+    (tmp_path / "org").mkdir()
+    (tmp_path / "org" / "texts").touch()
+    monkeypatch.chdir(tmp_path)  # a file is no data set that could be meant
+    assert known.sources(known.from_run(RUN), {})[0].dataset == "org/texts"
+    (tmp_path / "org" / "texts").unlink()
+    (tmp_path / "org" / "texts").mkdir()  # now it is a folder of this machine's, which no card names
     assert not known.sources(known.from_run(RUN), {})[0].dataset
+
+
+def test_a_folder_that_is_called_as_a_data_set_is_read_and_noted(monkeypatch, tmp_path):
+    recipe_file = tmp_path / "r.yaml"
+    recipe_file.write_text(
+        "defaults: [base, stage@corpus: corpus, data_source@corpus.sources: [hub, files], _self_]\n"
+        "stages: [corpus]\n"
+        f"corpus: {{sources: {{hub: {{name: org/texts}}, files: {{path: {tmp_path}}}}}}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    found = compose.resolve(str(recipe_file))
+
+    def notes():
+        return recipe.read(compose.compose(found, []), found.name).notes
+
+    assert notes() == ()
+    (tmp_path / "org" / "texts").mkdir(parents=True)
+    assert notes() == (
+        "corpus.sources.hub.name=org/texts is a folder here, which is read in place of a data set of that name",
+    )
 
 
 def test_secrets_are_masked(monkeypatch):
