@@ -18,7 +18,7 @@ from lmgraft.errors import Problem, UserError
 from lmgraft.registry import build, registry
 from lmgraft.seams.tokenizer import TextTokenizer
 
-__all__ = ["is_opened", "load_tokenizer", "openers", "readable", "write", "written_by"]
+__all__ = ["STEM", "is_opened", "load_tokenizer", "openers", "readable", "write", "written_by"]
 
 #: What a model folder's tokenizer is called, whatever opens it.
 STEM = "tokenizer"
