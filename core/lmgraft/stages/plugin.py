@@ -311,14 +311,14 @@ def lmgraft_stage() -> list[Component[Any]]:
             target="lmgraft.stages.tokens:Tokens",
             config=TokensStage,
             summary="A corpus encoded and packed as Megatron .bin/.idx",
-            revision=2,
+            revision=3,
         ),
         Component(
             name="train",
             target="lmgraft.stages.train:Train",
             config=TrainStage,
             summary="Steps an objective; a Hugging Face model folder",
-            revision=2,
+            revision=3,
         ),
         Component(
             name="merge",
@@ -338,7 +338,7 @@ def lmgraft_stage() -> list[Component[Any]]:
             target="lmgraft.stages.evaluate:Evaluate",
             config=EvaluateStage,
             summary="Scores and samples of models, in one table",
-            revision=2,
+            revision=3,
         ),
         Component(
             name="export",
