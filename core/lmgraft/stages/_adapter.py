@@ -82,6 +82,6 @@ def tell(context: StageContext, job: Job) -> None:
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     few = sum(size for name, size in sizes.items() if is_trained(architecture.role(name), roles, layers))
     more = f" and {', '.join(job.settings.trainable)}" if job.settings.trainable else ""
-    more += f" in the layers {_layers.written(layers)}" if layers else ""
+    more += f" in the {_layers.written(layers)}" if layers else ""
     name = job.parts["adapter"][0].name
     context.note(f"training the adapter {name}{more}: {few:,} parameters; the others are frozen")

@@ -69,8 +69,8 @@ def tell(context: StageContext, job: Job) -> None:
     layers, roles = _layers.chosen(job), ", ".join(job.settings.trainable)
     if (roles or layers) and "adapter" not in job.parts:
         start = "" if job.model or job.brought else ", which keep what the initializer drew"
-        where = f" in the layers {_layers.written(layers)} and outside of all" if layers else ""
-        what = f"{roles} alone{where}" if roles else f"the layers {_layers.written(layers)} alone"
+        where = f" in the {_layers.written(layers)} and outside of all" if layers else ""
+        what = f"{roles} alone{where}" if roles else f"the {_layers.written(layers)} alone"
         context.note(f"training {what}; the other weights are frozen{start}")
     if job.frozen_rows and (not layers or _wanted(job.settings) & TABLES):
         left = job.vocab_size - job.frozen_rows

@@ -112,14 +112,15 @@ def pass_on(job: Job) -> None:
 
 
 def written(numbers: Collection[int]) -> str:
-    """``0, 24-31``."""
+    """``layer 7``, ``layers 0, 24-31``."""
     found: list[list[int]] = []
     for number in sorted(numbers):
         if found and found[-1][1] == number - 1:
             found[-1][1] = number
         else:
             found.append([number, number])
-    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in found)
+    said = ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in found)
+    return f"{'layer' if len(numbers) == 1 else 'layers'} {said}"
 
 
 def _numbers(settings: TrainStage) -> frozenset[int]:
@@ -136,11 +137,10 @@ def _added(job: Job) -> list[int]:
 
 def _outside(stage: str, numbers: Collection[int], layers: int) -> Iterator[Problem]:
     if wrong := [number for number in numbers if number >= layers]:
-        word = f"layers {written(wrong)}" if len(wrong) > 1 else f"layer {wrong[0]}"
         cause, remedy = "no parameter of the model is of a layer", f"{stage}.trainable_layers=[]"
         if layers:
             cause, remedy = f"the model has {layers} layers, 0 to {layers - 1}", f"name layers up to {layers - 1}"
-        yield Problem(f"stage {stage}: trainable_layers names {word}", cause, remedy)
+        yield Problem(f"stage {stage}: trainable_layers names {written(wrong)}", cause, remedy)
 
 
 def _nothing(stage: str, trainable: Collection[Role], inside: Collection[Role]) -> Problem:

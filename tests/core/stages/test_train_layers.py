@@ -199,4 +199,5 @@ def test_a_model_without_layers_has_none_to_name() -> None:
 
 
 def test_ranges_are_written_as_they_are_named() -> None:
-    assert _layers.written({3, 1, 2, 7, 9, 10}) == "1-3, 7, 9-10"
+    assert _layers.written({3, 1, 2, 7, 9, 10}) == "layers 1-3, 7, 9-10"
+    assert _layers.written({7}) == "layer 7"
