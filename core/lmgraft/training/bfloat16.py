@@ -38,7 +38,8 @@ class Bfloat16Linear(nn.Module):
     """Stands where an ``nn.Linear`` stood: same call, same shapes, same name of the weight.
 
     ``weight`` is a persistent buffer (out, in), unfilled when made; copied into it, floats are rounded to the nearest,
-    to even where two are. ``bias`` is a float32 parameter as it was, or None.
+    to even where two are. ``bias`` is a float32 parameter as it was, or None; it is added to the product as autocast
+    rounds it, where ``nn.Linear`` itself may round the sum alone.
     """
 
     weight: torch.Tensor
