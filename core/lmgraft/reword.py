@@ -164,7 +164,7 @@ def _cause(first: str) -> str:
     text = re.sub(r"Invalid value assigned: (\w+) is not a ListConfig, list or tuple\.?", r"it takes a list", text)
     text = re.sub(r"Value '(.*)' of type '\w+' could not be converted to \w+", r"'\1' is of another type", text)
     text = re.sub(r"Merge error: (\w+) is not a subclass of (\w+)\.?", r"a \1 cannot stand for its settings;", text)
-    text = re.sub(r"field '\S+' is not Optional", "it takes no null", text)
+    text = re.sub(r"field '\S+' is not Optional|.*\bNoneType is not a subclass of .*", "it takes no null", text)
     for word, plain in {"DictConfig": "mapping", "ListConfig": "list", "NoneType": "null"}.items():
         text = text.replace(word, plain)
     return text
@@ -176,5 +176,6 @@ def _remedy(key: str, wanted: Any, value: str) -> str:
         return f"{key}={names[0]}" + (f", or one of {', '.join(names[1:])}" if names[1:] else "")
     name = wanted.__name__ if type(wanted) is type else str(wanted or "").replace("typing.", "")
     if name.lower().startswith("list"):
-        return f"{key}=[{value}]"
+        whole = re.sub(r"\[\d+\]$", "", key)  # a list's own key where an entry of it is wrong
+        return f"{whole}=[{'' if value == 'null' else value}]"
     return f"give it a value of type {name}" if name not in ("", "Any") else f"{key}=VALUE"
