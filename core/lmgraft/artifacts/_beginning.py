@@ -52,7 +52,9 @@ def _before_text(post_processor: Any) -> int | None:
         return None
     try:
         encoding = Tokenizer.from_str(json.dumps({"model": _PROBE, "post_processor": post_processor})).encode("a")
-    except Exception as error:  # the library raises bare Exception
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library's panics derive from it: a template with a token that it lists nowhere
         raise ValueError(f"post_processor: {error}") from error
     marks: list[int] = encoding.special_tokens_mask
     return int(encoding.ids[0]) if marks[:2] == [1, 0] else None

@@ -219,7 +219,9 @@ def _by_library(folder: Path, config: dict[str, Any]) -> SavedTokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(folder / FILE))
         first = first_of(found, config)
-    except Exception as error:  # the library raises bare Exception
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library's panics derive from it: a damaged table of characters
         raise UserError(Problem(f"{folder / FILE} cannot be read", str(error), "make the tokenizer again")) from error
     os.environ.setdefault(_SWITCH, "false")
     end_id = _special(tokenizer, config, "eos_token", folder)

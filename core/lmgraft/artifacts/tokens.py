@@ -157,6 +157,7 @@ class SplitCount:
 
 #: In place of an id.
 _UNTOLD = -1
+_NUMBERS = ("vocab_size", "end_id", "pad_id", "first_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,9 @@ def info(folder: Path) -> TokensInfo:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         splits = {name: SplitCount(**count) for name, count in content.pop("splits").items()}
+        wrong = [key for key in _NUMBERS if type(content.get(key, 0)) is not int]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is {content[wrong[0]]!r}, no whole number")
         return TokensInfo(**content, splits=splits)
     except FileNotFoundError as error:
         remedy = "name the artifact of a stage of kind tokens"

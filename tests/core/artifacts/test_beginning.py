@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from lmgraft.artifacts import tokenizer as tokenizers
+from lmgraft.errors import UserError
 from lmgraft.seams.tokenizer import first_id
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -101,3 +102,30 @@ def test_a_tokenizer_that_tells_nothing_begins_with_its_end() -> None:
     plain: Any = SimpleNamespace(end_id=7)
     telling: Any = SimpleNamespace(end_id=7, first_id=3)
     assert (first_id(plain), first_id(telling)) == (7, 3)
+
+
+DAMAGED = {
+    "a token that is listed nowhere": {"SpecialToken": {"id": "<s>", "type_id": 0}},
+    "the second of one text": {"Sequence": {"id": "B", "type_id": 0}},
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_post_processor_is_a_users_error(tmp_path: Path, name: str) -> None:
+    """The library panics at some, which is no Exception of Python's."""
+    file = written(tmp_path / "made", None) / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf-8")) | {
+        "post_processor": {"type": "TemplateProcessing", "single": [DAMAGED[name]], "pair": [], "special_tokens": {}}
+    }
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match="post_processor: "):
+        tokenizers.load(file.parent)
+
+
+def test_a_damaged_table_of_characters_is_a_users_error(tmp_path: Path) -> None:
+    file = written(tmp_path / "made", None) / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match=r"tokenizer\.json cannot be read"):
+        tokenizers.load(file.parent)

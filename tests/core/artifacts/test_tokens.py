@@ -154,6 +154,16 @@ def test_info_round_trips(tmp_path: Path) -> None:
             tokens.info(tmp_path)
 
 
+@pytest.mark.parametrize("key", ["vocab_size", "end_id", "pad_id", "first_id"])
+@pytest.mark.parametrize("value", [None, "1", 1.5, True])
+def test_ids_that_are_no_numbers_are_user_errors(tmp_path: Path, key: str, value: object) -> None:
+    TokensInfo(500, "uint16", "abc", END, 1, {"train": SplitCount(4, 13, 60, 50)}, first_id=2).write(tmp_path)
+    file = tmp_path / tokens.MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | {key: value}), encoding="utf-8")
+    with pytest.raises(UserError, match=f"{key} is "):
+        tokens.info(tmp_path)
+
+
 def test_verify_finds_what_is_wrong(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
     assert tokens.verify(folder) == []
