@@ -26,8 +26,21 @@ def empty(config: DictConfig, overrides: Sequence[Override]) -> None:
             continue
         OmegaConf.update(config, key, {}, merge=False)
         for later in overrides[place + 1 :]:
-            if not later.is_delete() and (later.key_or_group == key or later.key_or_group.startswith(f"{key}.")):
-                OmegaConf.update(config, later.key_or_group, later.value(), merge=True, force_add=True)
+            if not later.is_delete():
+                _set_again(config, key, later.key_or_group, later.value())
+
+
+def _set_again(config: DictConfig, emptied: str, key: str, value: Any) -> None:
+    """Of a later override what it sets in the mapping that was emptied: one of its entries, itself, or a node that
+    holds it."""
+    if f"{emptied}.".startswith(f"{key}."):
+        for name in emptied[len(key) + 1 :].split(".") if key != emptied else ():
+            value = value.get(name) if isinstance(value, dict) else None
+        key = emptied
+        if not isinstance(value, dict):
+            return
+    if key == emptied or key.startswith(f"{emptied}."):
+        OmegaConf.update(config, key, value, merge=True, force_add=True)
 
 
 def _of_values(node: Any) -> bool:

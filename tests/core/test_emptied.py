@@ -51,6 +51,10 @@ def composed(folder: Path, *overrides: str) -> Any:
              "pretrain.data_weights.tokens=2"],
             {"more": 0.0, "tokens": 2.0},
         ),
+        (["pretrain.data_weights={}", "pretrain={steps: 2, data_weights: {tokens: 1, more: 3}}"],
+         {"tokens": 1.0, "more": 3.0}),
+        (["pretrain.data_weights={}", "pretrain={steps: 2}"], {}),
+        (["pretrain={data_weights: {tokens: 1}}", "pretrain.data_weights={}"], {}),
     ],
 )  # fmt: skip
 def test_an_empty_mapping_takes_what_was_set_before_it(
