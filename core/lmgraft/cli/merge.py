@@ -187,5 +187,5 @@ def _report(models: Sequence[Path], out: Path, seconds: float) -> None:
     if any(size != vocabulary(out) for size in sizes):
         print(f"  vocabulary  {vocabulary(out)} ({', '.join(map(str, sizes))} before)")
     print(f"  parameters  {checkpoint.parameters(out):,} ({counts} before)")
-    if (out / "tokenizer.json").is_file():
+    if any((out / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         print(f'\nNext:\n  lmgraft generate {out} "Once upon a time"')

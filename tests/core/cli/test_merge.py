@@ -75,6 +75,18 @@ def test_dus_of_a_folder_in_shards(cli: WarmCli, tmp_path: Path, tied: bool) -> 
     assert "lmgraft generate new/out" in done.out
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer.model", None])
+def test_a_model_that_can_be_asked_is_told_how(cli: WarmCli, tmp_path: Path, name: str | None) -> None:
+    """SentencePiece's own file is a tokenizer as well."""
+    llama(tmp_path / "in")
+    for file in [*(tmp_path / "in").glob("*token*")]:
+        file.unlink()
+    if name is not None:
+        (tmp_path / "in" / name).write_text("{}")
+    done = cli(["merge", "dus", "in", "out"], tmp_path).check()
+    assert ("lmgraft generate out" in done.out) == (name is not None)
+
+
 def test_the_settings_of_the_part_are_its_options(cli: WarmCli, tmp_path: Path) -> None:
     llama(tmp_path / "in")
     cli(["merge", "dus", "in", "a"], tmp_path).check()  # a quarter of 6, even and 2 at least
