@@ -226,8 +226,8 @@ class _Environment(ImmutableSandboxedEnvironment):
             _multiplied(left, right)
         elif operator == "**" and isinstance(left, int) and isinstance(right, int):
             steps.of_bits(left.bit_length() * right)
-        elif operator == "%" and isinstance(left, str):
-            _of_format(left, right)
+        elif operator == "%" and isinstance(left, str | bytes):
+            _of_format(left if isinstance(left, str) else left.decode("latin-1"), right)
         result = super().call_binop(context, operator, left, right)
         return steps.size(result)
 

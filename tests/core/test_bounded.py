@@ -68,6 +68,7 @@ TOO_LARGE = {
     "translate": LONG + "{{ b.translate({97: b}) }}",
     "many widths": "{{ ('{0:999999}' * 30000).format(1) }}",
     "many widths by percent": "{{ ('%999999d' * 300) % ((1,) * 300) }}",
+    "many widths of bytes": "{{ ('%999999d'.encode() * 300) % ((1,) * 300) }}",
     "format filter written often": LONG + "{{ ('%(b)s' * 9999)|format(b=b) }}",
     "format filter of many": LONG + "{{ (['%s%s'] * 99999)|map('format', b, b)|list }}",
     "center filter of many": "{{ range(99999)|map('string')|map('center', 99999)|list|length }}",
