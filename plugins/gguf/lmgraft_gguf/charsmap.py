@@ -39,6 +39,8 @@ def as_read_here(table: bytes) -> bytes:
     kept = {text: value for text, value in found.items() if _looked_up(text, found)}
     if not kept:
         return b""
+    if max(kept.values()) >= len(table) - 4 - size:
+        raise ValueError("its table of characters leads behind its texts")
     units = packed(kept)
     return struct.pack(f"<{len(units) + 1}I", 4 * len(units), *units) + table[4 + size :]
 
@@ -58,6 +60,8 @@ def stretches(units: Iterable[int]) -> dict[str, int]:
         seen += 1
         for label, place in below.get(base, ()):
             longer, own = key + bytes([label]), place ^ _way(held[place])
+            if held[place] & _ENDS and own >= len(held):
+                raise ValueError("its table of characters leads out of itself")
             if held[place] & _ENDS:
                 found[longer.decode("utf-8", "surrogateescape")] = held[own] & (_VALUE - 1)
             if len(longer) > _LONGEST or seen > _MOST:

@@ -78,12 +78,13 @@ def read(folder: Path, rows: int) -> Vocabulary:
     :raises UserError: there is none, it is damaged, or llama.cpp has no name for its way of splitting.
     """
     content, config = files(folder)
-    if not (folder / saved.FILE).is_file():
+    has_file = (folder / saved.FILE).is_file()
+    if not has_file:
         content = without_added_padding(content, config, rows)
     try:
         return _read(folder, rows, content, config)
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        fact = f"{folder / saved.FILE} is no tokenizer that can be read"
+        fact = f"{folder / saved.FILE if has_file else f'the tokenizer of {folder}'} is no tokenizer that can be read"
         cause = f"a part of it is missing or of another kind ({type(error).__name__}: {error})"
         raise UserError(Problem(fact, cause, "fetch the model folder again")) from error
 

@@ -54,3 +54,13 @@ def test_a_table_without_an_end():
     units[ord("a")] = ord("a") | ord("a") << 10
     with pytest.raises(ValueError, match="leads back"):
         stretches(units)
+
+
+def test_a_table_that_leads_out_of_itself():
+    units = [0] * 256
+    units[ord("a")] = ord("a") | 1 << 8 | 1 << 10 << 8
+    with pytest.raises(ValueError, match="out of itself"):
+        stretches(units)
+    with pytest.raises(ValueError, match="behind its texts"):
+        as_read_here(table({"a": 5}))
+    assert as_read_here(table({"a": 4}))
