@@ -149,6 +149,7 @@ def render(messages: Messages, template: str, *, add_generation_prompt: bool = F
     ``eos_token``."""
     for mark in (MARK, BEGIN):
         _refuse(messages, mark)
+    _refuse_halves(messages)
     from lmgraft.bounded import TooMuchWork
 
     compiled = _compiled(source(template))
@@ -158,6 +159,7 @@ def render(messages: Messages, template: str, *, add_generation_prompt: bool = F
             text: str = compiled.render(
                 messages=plain, add_generation_prompt=add_generation_prompt, bos_token=BEGIN, eos_token=MARK, tools=None
             )
+        text.encode()  # half of a pair of surrogates is no text
         return text
     except TooMuchWork as error:
         shown = template if len(template) <= 60 else f"{template[:60]} ..."
@@ -177,6 +179,18 @@ def _refuse(messages: Messages, character: str) -> None:
             name = f"U+{ord(character):04X}"
             cause = f"the character {name} is no text: Unicode leaves it unassigned, and tokens are marked by it here"
             raise UserError(Problem(f"message {number} holds {name}", cause, "take the character out"))
+
+
+def _refuse_halves(messages: Messages) -> None:
+    """:raises UserError: a message has half of a pair of surrogates, as bytes that are no UTF-8 become."""
+    for number, message in enumerate(messages, 1):
+        for text in _texts(message):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                cause = f"U+{ord(text[error.start]):04X} is half a character, as bytes that are no UTF-8 are read"
+                problem = Problem(f"message {number} is no text", cause, "give it in UTF-8, or take the character out")
+                raise UserError(problem) from error
 
 
 def _texts(value: Any) -> Iterator[str]:

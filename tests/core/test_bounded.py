@@ -268,6 +268,14 @@ def test_a_loop_may_be_left() -> None:
     assert chat.render(talk_of(5), template) == "system user "
 
 
+def test_half_a_character_is_no_text() -> None:
+    with pytest.raises(UserError, match="the chat template cannot write this conversation") as caught:
+        chat.render(HELLO, "{{ '\\ud800' }}")
+    assert "surrogates not allowed" in str(caught.value)
+    with pytest.raises(UserError, match="message 1 is no text"):
+        chat.render([{"role": "user", "content": "a\udced"}], chat.TEMPLATES["solar"])
+
+
 def test_no_template_spells_what_counts() -> None:
     for name in bounded.compiled("").environment.filters:
         if name.startswith("lmgraft"):
