@@ -229,6 +229,11 @@ class _Reader:
                 choice = f"{seam}@{where}=NAME, of {', '.join(part_names(seam))}"
                 self.problem(f"{where} is empty", f"the stage needs one {seam}", choice)
             return []
+        if nodes.class_of(value) is None and isinstance(value, DictConfig) and spec.metadata["optional"]:
+            # What the recipe sets for the part that ~SEAM@STAGE.SLOT takes away stays in the composition.
+            choice = f"{where}=null for none, or {seam}@{where}=NAME, of {', '.join(part_names(seam))}"
+            self.problem(f"{where} has no part", f"values are set there and no {seam} is chosen", choice)
+            return []
         part = self.part(where, spec.name, seam, value, execution=spec.metadata["execution"])
         return [part] if part else []
 
