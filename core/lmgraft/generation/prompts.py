@@ -41,8 +41,14 @@ class Prompts:
     def text(self, prompt: str) -> list[int]:
         """The ids of a text that is to be continued: it stands at the start of a document.
 
-        :raises UserError: the model has no row for one of them.
+        :raises UserError: the prompt is no text, or the model has no row for one of them.
         """
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as error:
+            cause = f"U+{ord(prompt[error.start]):04X} is half a character, as bytes that are no UTF-8 are read"
+            remedy = "give it in UTF-8, or take the character out"
+            raise UserError(Problem("the prompt is no text", cause, remedy)) from error
         return self._checked([self.start, *self.tokenizer.encode_batch([prompt])[0]])
 
     def chat(self, messages: Messages) -> list[int]:

@@ -54,6 +54,14 @@ def rows(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.parametrize("options", [(), ("--template", "solar")])
+def test_an_argument_that_is_no_utf8(model: Path, refused: Ask, options: tuple[str, ...]) -> None:
+    """Python reads such bytes of a command line as halves of pairs of surrogates."""
+    said = refused(str(model), os.fsdecode(b"a\xed"), *options)
+    assert "is no text" in said.splitlines()[0]
+    assert "U+DCED" in said.splitlines()[1]
+
+
 def test_a_prompt_of_a_pipe_is_the_same_prompt(model: Path) -> None:
     said = ask(str(model), "naïve, é", *GREEDY)
     assert len(said) == 41
