@@ -31,7 +31,13 @@ def scaffolded(seam: str, folder: Path, python: Path) -> tuple[Path, str]:
 
 def run_pytest(python: Path, cwd: Path, *arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "COV"))}
-    env |= {"OMP_NUM_THREADS": "1", "LMGRAFT_CACHE": str(cwd / "cache"), "PYTHONPATH": str(path) if path else ""}
+    # Other packages' plugins take a second or two of each start.
+    env |= {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "OMP_NUM_THREADS": "1",
+        "LMGRAFT_CACHE": str(cwd / "cache"),
+        "PYTHONPATH": str(path) if path else "",
+    }
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 DDP = RECIPE.replace("@pretrain.parallelism: single", "@pretrain.parallelism: ddp")
 TORCHRUN = Path(sys.executable).with_name("torchrun")
 JOINED = (str(TORCHRUN), "--nproc-per-node", "2", "-m", "lmgraft")
-LONG = ("pretrain.steps=400", "pretrain.checkpoint_every=20")
+LONG = ("pretrain.steps=200", "pretrain.checkpoint_every=20")
 
 
 def test_bodies_run_in_one_group(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def begun(folder: Path, *args: str, program: tuple[str, ...] | None = None) -> s
     while not saved(folder / "store"):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.05)
     return process
 
 
@@ -142,7 +142,7 @@ def went_on(folder: Path, *args: str, **more: tuple[str, ...]) -> dict[str, torc
     again = run(folder, *LONG, *args, **more)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "going on after step" in again.stdout + again.stderr
-    assert len([row for row in rows_of(folder / "run") if "loss" in row]) == 400
+    assert len([row for row in rows_of(folder / "run") if "loss" in row]) == 200
     return weights(folder)
 
 
