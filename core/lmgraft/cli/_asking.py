@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
@@ -21,6 +21,8 @@ PRECISIONS = ("float32", "bfloat16", "int8", "auto")
 _SETTING = re.compile(r"(?<![\w.-])(device|precision|template)=(\w+)")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Given = ParamSpec("Given")
+Done = TypeVar("Done")
 
 
 def sampling_options(command: Command) -> Command:
@@ -30,7 +32,7 @@ def sampling_options(command: Command) -> Command:
     return command
 
 
-def loading_options(command: Command) -> Command:
+def loading_options(command: Callable[Given, Done]) -> Callable[Given, Done]:
     """Where and how the model is held, and by which template it is asked."""
     command = _in_options(command)
     for option in reversed(_LOADING):
@@ -38,11 +40,11 @@ def loading_options(command: Command) -> Command:
     return command
 
 
-def _in_options(command: Command) -> Command:
+def _in_options(command: Callable[Given, Done]) -> Callable[Given, Done]:
     """What the library tells to set, ``device=cpu``, is an option here: ``--device cpu``."""
 
     @functools.wraps(command)
-    def call(*args: Any, **values: Any) -> Any:
+    def call(*args: Given.args, **values: Given.kwargs) -> Done:
         from lmgraft.errors import Problem, UserError
 
         try:
@@ -53,7 +55,7 @@ def _in_options(command: Command) -> Command:
                 [Problem(*(_SETTING.sub(r"--\1 \2", text) for text in three)) for three in texts]
             ) from error
 
-    return call  # type: ignore[return-value]
+    return call
 
 
 def sampling_of(values: dict[str, Any], stop_ids: Sequence[int]) -> Sampling:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lmgraft.errors import Problem
 from lmgraft.seams.architecture import Role
@@ -35,7 +35,7 @@ def of_recipe(recipe: Recipe, stage: str) -> Iterator[Problem]:
     """Frozen rows of no model, and roles that a decoder of these settings does not have; other architectures are asked
     once they are built."""
     node = recipe.stage(stage)
-    settings: TrainStage = node.config  # type: ignore[assignment]
+    settings = cast("TrainStage", node.config)
     if settings.frozen_vocabulary is not None and settings.model is None:
         yield Problem(
             f"{stage}.frozen_vocabulary={settings.frozen_vocabulary}, and {stage} starts from no model",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lmgraft.errors import Problem
 from lmgraft.seams.architecture import Role
@@ -53,7 +53,7 @@ def of_recipe(recipe: Recipe, stage: str) -> Iterator[Problem]:
     """A layout that would train all layers, added layers of no model, and layers that the architecture does not have
     by its settings."""
     node = recipe.stage(stage)
-    settings: TrainStage = node.config  # type: ignore[assignment]
+    settings = cast("TrainStage", node.config)
     if not settings.trainable_layers:
         return
     yield from _unheard(node, stage)
