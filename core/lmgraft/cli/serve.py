@@ -145,7 +145,7 @@ def _installed() -> None:
 
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
-        cause = f"{' and '.join(missing)} is not installed"
+        cause = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
         raise UserError(Problem("lmgraft serve needs its extra", cause, "pip install 'lmgraft[serve]'"))
 
 
